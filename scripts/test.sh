@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Runs the named checks in order, shows what each prints, says how long each took, and stops
+# at the first that fails.
+#
+#   scripts/test.sh generated vet lint js race
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if [[ -x bin/node/node_modules/node/bin/node ]]; then
+	PATH="$PWD/bin/node/node_modules/node/bin:$PATH"
+fi
+
+check_generated() { scripts/generate.sh check; }
+check_vet() { go vet ./...; }
+check_lint() { bin/golangci-lint run; }
+check_js() { scripts/test-js.sh; }
+check_race() { go test -race -timeout 15m ./...; }
+
+describe() {
+	case $1 in
+	generated) echo "generated code matches the schema" ;;
+	vet) echo "go vet" ;;
+	lint) echo "golangci-lint" ;;
+	js) echo "JavaScript: types and tests" ;;
+	race) echo "Go tests with the race detector" ;;
+	*) echo "unknown check '$1'" >&2; return 2 ;;
+	esac
+}
+
+summary=()
+number=0
+for name in "$@"; do
+	number=$((number + 1))
+	title=$(describe "$name")
+	printf '\n[%d/%d] %s\n' "$number" "$#" "$title"
+	started=$SECONDS
+	if ! "check_$name"; then
+		printf '\nFAILED: %s, after %d s\n' "$title" "$((SECONDS - started))"
+		exit 1
+	fi
+	summary+=("$(printf '%5d s  %s' "$((SECONDS - started))" "$title")")
+done
+
+printf '\nEverything passed in %d s\n' "$SECONDS"
+printf '%s\n' "${summary[@]}"
