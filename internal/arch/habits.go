@@ -1,0 +1,47 @@
+package arch
+
+import (
+	"go/ast"
+)
+
+// Habits checks for what a package may not do behind its caller's back: run code when it is merely
+// imported, and wait by guessing how long something takes.
+func Habits(t *Tree) []Violation {
+	var found []Violation
+	t.files(func(_ *Package, f *File) {
+		for _, d := range f.Syntax.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+				found = append(found, Violation{
+					"no init()", t.at(fn), "func init runs because of an import",
+					"Who imports a package must see what it does. Let the caller call a function, and register by passing a value.",
+				})
+			}
+		}
+		ast.Inspect(f.Syntax, func(n ast.Node) bool {
+			if e, ok := n.(*ast.SelectorExpr); ok && e.Sel.Name == "Sleep" && importedAs(f, e, "time") {
+				found = append(found, Violation{
+					"no time.Sleep", t.at(e), "time.Sleep",
+					"A sleep is a guess: too short on a busy machine, too long on all others. Wait for the event itself " +
+						"(a channel, a condition, a timer that a context can end), or use testing/synctest.",
+				})
+			}
+			return true
+		})
+	})
+	return found
+}
+
+// importedAs tells whether the selector's package is the given standard library package, under
+// whatever name the file imports it.
+func importedAs(f *File, e *ast.SelectorExpr, pkg string) bool {
+	x, ok := e.X.(*ast.Ident)
+	if !ok || x.Obj != nil { // a local variable hides the import
+		return false
+	}
+	for _, spec := range f.Syntax.Imports {
+		if importPath(spec) == pkg {
+			return spec.Name == nil && x.Name == pkg || spec.Name != nil && spec.Name.Name == x.Name
+		}
+	}
+	return false
+}
