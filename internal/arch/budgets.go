@@ -136,10 +136,10 @@ func (t *Tree) methods(dir string, f *File, i *ast.InterfaceType, declared map[s
 			total += len(field.Names)
 			continue
 		}
-		home, name := dir, ""
+		var home, name string
 		switch e := field.Type.(type) {
 		case *ast.Ident:
-			name = e.Name
+			home, name = dir, e.Name
 		case *ast.SelectorExpr:
 			home, name = t.folderOf(f, e), e.Sel.Name
 		default: // a constraint's union of types has no methods

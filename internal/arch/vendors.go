@@ -20,6 +20,9 @@ func Vendors() []Vendor {
 		oneRoom = "Whoever does not use this engine must not depend on it, and replacing it must touch one folder."
 		gin     = "Gin is how users mount Parley; the floors below must serve other transports too."
 		bricks  = "The house needs one of these, in one place."
+		metrics = "Lower floors count in plain numbers or in small interfaces; who measures is decided at the top."
+		tables  = "Tables belong to the applications; messages are stored by engines."
+		config  = "Configuration is read once, at the top; below it is options and arguments."
 	)
 	applications := []string{"community", "console"}
 	return []Vendor{
@@ -29,7 +32,7 @@ func Vendors() []Vendor {
 		{"github.com/golang-jwt/jwt/v5", []string{"auth/jwt"}, oneRoom},
 		{"github.com/MicahParks/keyfunc/v3", []string{"auth/jwt"}, oneRoom},
 		{"github.com/casbin/", []string{"auth/rbac"}, oneRoom},
-		{"github.com/prometheus/", []string{".", "server", "bench"}, "Lower floors count in plain numbers or in small interfaces; who measures is decided at the top."},
+		{"github.com/prometheus/", []string{".", "server", "bench"}, metrics},
 		{"github.com/oklog/ulid/v2", []string{".", "session", "pubsub", "community"}, bricks},
 		{"github.com/google/cel-go", []string{"routing"}, oneRoom},
 		{"cel.dev/", []string{"routing"}, oneRoom},
@@ -40,14 +43,14 @@ func Vendors() []Vendor {
 		{"github.com/cockroachdb/pebble", []string{"broker/localbroker", "store/localstore"}, oneRoom},
 		{"google.golang.org/grpc", []string{"transport/grpc"}, oneRoom},
 		{"google.golang.org/protobuf", []string{"protocol", "transport/grpc"}, "The wire format is known to protocol alone; everybody else holds its types."},
-		{"github.com/uptrace/bun", applications, "Tables belong to the applications; messages are stored by engines."},
-		{"github.com/pressly/goose/v3", applications, "Tables belong to the applications; messages are stored by engines."},
-		{"modernc.org/sqlite", applications, "Tables belong to the applications; messages are stored by engines."},
-		{"github.com/jackc/pgx/v5", applications, "Tables belong to the applications; messages are stored by engines."},
+		{"github.com/uptrace/bun", applications, tables},
+		{"github.com/pressly/goose/v3", applications, tables},
+		{"modernc.org/sqlite", applications, tables},
+		{"github.com/jackc/pgx/v5", applications, tables},
 		{"github.com/yuin/goldmark", []string{"community"}, bricks},
 		{"github.com/microcosm-cc/bluemonday", []string{"community"}, bricks},
-		{"github.com/knadh/koanf/", []string{"server"}, "Configuration is read once, at the top; below it is options and arguments."},
-		{"github.com/fsnotify/fsnotify", []string{"server"}, "Configuration is read once, at the top; below it is options and arguments."},
+		{"github.com/knadh/koanf/", []string{"server"}, config},
+		{"github.com/fsnotify/fsnotify", []string{"server"}, config},
 		{"github.com/spf13/cobra", []string{"cmd/parley"}, "The command line is the outermost skin."},
 		{"golang.org/x/crypto", []string{"auth", "community", "console"}, bricks},
 		{"golang.org/x/", []string{"*"}, "The Go project's own extensions may be used wherever the standard library may."},
@@ -93,7 +96,8 @@ func (t *Tree) judgeVendor(p *Package, f *File, name string) *Violation {
 	if inTest && slices.ContainsFunc(TestVendors(), func(v string) bool { return matches(name, v) }) {
 		return nil
 	}
-	if word(p.Dir) && !f.Test && !(under(p.Dir, "protocol") && matches(name, "google.golang.org/protobuf")) {
+	schema := under(p.Dir, "protocol") && matches(name, "google.golang.org/protobuf")
+	if word(p.Dir) && !f.Test && !schema {
 		return &Violation{Law: lawWords, What: fmt.Sprintf("%s imports %s", p.Dir, name), Why: whyWords}
 	}
 	for _, v := range Vendors() {
