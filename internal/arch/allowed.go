@@ -11,7 +11,7 @@ import (
 func makers() []string {
 	return []string{
 		"errors.New", "fmt.Errorf",
-		"regexp.MustCompile", "template.Must", "strings.NewReplacer",
+		"regexp.MustCompile", "template.Must", "strings.NewReplacer", "strings.Repeat", "bytes.Repeat",
 		"time.Date", "time.Unix", "netip.MustParsePrefix", "netip.MustParseAddr",
 		"reflect.TypeFor", "reflect.TypeOf", "language.MustParse", "language.NewMatcher",
 		"base64.NewEncoding", "base32.NewEncoding", "binary.Size",

@@ -15,7 +15,7 @@ const (
 )
 
 var (
-	mapRow   = regexp.MustCompile("^\\| *(`[^|]*`) *\\|.*\\| *([a-z ]+) *\\|$")
+	mapRow   = regexp.MustCompile("^\\| *(`[^|]*`) *\\|.*\\| *([^|]+) *\\|$")
 	codeSpan = regexp.MustCompile("`([^`]+)`")
 	link     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading  = regexp.MustCompile(`^#{1,6} `)
@@ -25,6 +25,15 @@ var (
 type row struct {
 	dirs  []string
 	state string
+}
+
+// stateOf reads "here", "to come", and "here, without x y", which says that x and y are to come.
+func (r row) stateOf(dir string) string {
+	state, missing, _ := strings.Cut(r.state, ", without ")
+	if slices.Contains(strings.Fields(missing), dir) {
+		return "to come"
+	}
+	return state
 }
 
 // mapRows reads every table line that begins with folders in backquotes and ends in a state.
@@ -69,7 +78,7 @@ func Map(t *Tree, doc string) []Violation {
 			return found
 		}
 		for _, dir := range r.dirs {
-			reportState(t, r.state, dir, report)
+			reportState(t, r.stateOf(dir), dir, report)
 		}
 	}
 	if next < len(floors) {

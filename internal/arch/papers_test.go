@@ -33,6 +33,11 @@ func TestMapCanFail(t *testing.T) {
 	expect(t, Map(tree, strings.Replace(good, "| here |", "| half |", 1)), `topic is "half"`)
 	expect(t, Map(tree, good[:strings.LastIndex(good, "| `scripts`")]), "the map lacks scripts")
 
+	half := source(t, map[string]string{"topic/a.go": "package topic", "hub/a.go": "package hub"})
+	lone := strings.Replace(trueMap("topic", "hub"), "`hub` `presence` | something | here |", "`hub` `presence` | something | here, without presence |", 1)
+	expect(t, Map(half, lone))
+	expect(t, Map(half, strings.Replace(lone, "without presence", "without hub", 1)), "hub: exists", "presence: does not exist")
+
 	swapped := strings.NewReplacer("`message`", "`topic`", "`topic`", "`message`").Replace(good)
 	expect(t, Map(tree, swapped), "the map has topic where the laws have message")
 
