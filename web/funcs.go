@@ -1,6 +1,7 @@
 package web
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
@@ -23,6 +24,7 @@ func (s *Site) funcs(lang Lang) template.FuncMap {
 		"date":        func(l *Layout, t time.Time) string { return date(c, t.In(l.Zone)) },
 		"rows":        func(l *Layout, t Thread) []row { return s.rows(c, l, t) },
 		"props":       props,
+		"key":         rand.Text,
 		"field":       field,
 		"add":         func(a, b int) int { return a + b },
 		"badge":       badge,

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"strconv"
 	"strings"
 	"time"
 )
@@ -64,4 +65,22 @@ func (t Thread) Boot(kind string) map[string]any {
 		"kind": kind, "conversation": t.Conversation, "more": t.More, "read_seq": t.ReadSeq,
 		"last_seq": t.LastSeq, "position": t.Position, "members": t.Members, "can_send": t.CanSend,
 	}
+}
+
+// Heading is the catalogue key that names the kind of failure.
+func (p *ErrorPage) Heading() string {
+	switch p.Status {
+	case 400, 401, 403, 404, 409, 413, 429, 503:
+		return "error." + strconv.Itoa(p.Status)
+	default:
+		return "error.500"
+	}
+}
+
+// Explanation is Detail, or what usually helps with the status.
+func (p *ErrorPage) Explanation() string {
+	if p.Detail != "" {
+		return p.Detail
+	}
+	return p.Heading() + ".hint"
 }
