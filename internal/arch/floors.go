@@ -47,7 +47,8 @@ func House() []Floor {
 		{Dirs: []string{"protocol"}},
 		{Dirs: []string{"message"}},
 		{Dirs: []string{"topic"}, Only: []string{}, Why: whyLeaf},
-		{Dirs: []string{"internal/evloop"}, Only: []string{}, Why: whyLeaf},
+		{Dirs: []string{"internal/evloop"}, Only: []string{"internal/wheel"}, Why: whyLeaf},
+		{Dirs: []string{"internal/wheel"}, Only: []string{}, Why: whyLeaf},
 	}
 }
 

@@ -22,7 +22,7 @@ func Habits(t *Tree) []Violation {
 				found = append(found, Violation{
 					"no time.Sleep", t.at(e), "time.Sleep",
 					"A sleep is a guess: too short on a busy machine, too long on all others. Wait for the event itself " +
-						"(a channel, a condition, a timer that a context can end), or use testing/synctest.",
+						"(a channel, a condition, a timer that a context can end); under testing/synctest, wait for a timer's channel.",
 				})
 			}
 			return true
