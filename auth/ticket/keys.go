@@ -1,0 +1,128 @@
+// Package ticket makes the two strings that a server hands out to recognise a
+// client by: a one-use ticket, with which a page that has signed in opens a
+// socket, and a resume ticket, with which a session is taken up again on any
+// node without a look-up.
+package ticket
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/parleyhq/parley/auth"
+)
+
+// MinSecret is the fewest bytes a secret may have.
+const MinSecret = 32
+
+// maxTicket bounds the work a stranger can ask for.
+const maxTicket = 8 << 10
+
+// Keys are the secrets that sign tickets: the first signs and all verify, so
+// that a secret can be replaced while tickets of the old one are still out.
+// They are safe for concurrent use, and the same secrets on several nodes make
+// each other's tickets good.
+type Keys struct {
+	current *key
+	byID    map[string]*key
+}
+
+// key is what is derived from one secret. The purposes are kept apart, so that
+// one kind of ticket can never be passed off as the other.
+type key struct {
+	id     string
+	resume []byte
+	once   []byte
+}
+
+// NewKeys makes the keys from the current secret and those it replaced, each at
+// least MinSecret random bytes.
+func NewKeys(current []byte, older ...[]byte) (*Keys, error) {
+	ks := &Keys{byID: make(map[string]*key, 1+len(older))}
+	for i, secret := range append([][]byte{current}, older...) {
+		if len(secret) < MinSecret {
+			return nil, fmt.Errorf("a secret that signs tickets needs at least %d random bytes, number %d has %d", MinSecret, i+1, len(secret))
+		}
+		k, err := derive(secret)
+		if err != nil {
+			return nil, err
+		}
+		if ks.current == nil {
+			ks.current = k
+		}
+		if ks.byID[k.id] == nil {
+			ks.byID[k.id] = k
+		}
+	}
+	return ks, nil
+}
+
+func derive(secret []byte) (*key, error) {
+	out := make(map[string][]byte, 3)
+	for info, size := range map[string]int{"parley key id": 6, "parley resume ticket": 32, "parley one-use ticket": 32} {
+		part, err := hkdf.Key(sha256.New, secret, nil, info, size)
+		if err != nil {
+			return nil, fmt.Errorf("derive ticket key: %w", err)
+		}
+		out[info] = part
+	}
+	return &key{
+		id:     base64.RawURLEncoding.EncodeToString(out["parley key id"]),
+		resume: out["parley resume ticket"],
+		once:   out["parley one-use ticket"],
+	}, nil
+}
+
+// split takes a ticket of the form kind.key-id.body.seal apart and finds its
+// key. Nothing in it is believed before the seal is checked.
+func (ks *Keys) split(kind, text string) (k *key, body, seal []byte, err error) {
+	if text == "" || len(text) > maxTicket {
+		return nil, nil, nil, errShape
+	}
+	parts := strings.Split(text, ".")
+	if len(parts) != 4 || parts[0] != kind {
+		return nil, nil, nil, errShape
+	}
+	k, ok := ks.byID[parts[1]]
+	if !ok {
+		return nil, nil, nil, errUnknownKey
+	}
+	decode := base64.RawURLEncoding.Strict().DecodeString
+	if body, err = decode(parts[2]); err != nil {
+		return nil, nil, nil, errShape
+	}
+	if seal, err = decode(parts[3]); err != nil {
+		return nil, nil, nil, errShape
+	}
+	return k, body, seal, nil
+}
+
+func join(kind string, k *key, body, seal []byte) string {
+	encode := base64.RawURLEncoding.EncodeToString
+	return kind + "." + k.id + "." + encode(body) + "." + encode(seal)
+}
+
+func mac(secret []byte, body []byte) []byte {
+	h := hmac.New(sha256.New, secret)
+	h.Write(body)
+	return h.Sum(nil)
+}
+
+// Causes for the operator's log.
+var (
+	errShape      = errors.New("it does not look like a ticket of this kind")
+	errUnknownKey = errors.New("it was signed with a secret this server does not have")
+	errForged     = errors.New("its signature does not fit")
+)
+
+func invalid(message string, cause error) error {
+	return &auth.Error{Code: auth.CodeTicketInvalid, Message: message, Cause: cause}
+}
+
+func expired(message string) error {
+	return &auth.Error{Code: auth.CodeTicketExpired, Message: message}
+}
