@@ -1,0 +1,113 @@
+// Package broker is the contract of the engine under the topics: it puts the
+// messages of a topic in one order, keeps what must be kept, and carries them
+// to every node that wants them.
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/parleyhq/parley/message"
+	"github.com/parleyhq/parley/topic"
+)
+
+// Errors of an engine. Others are failures of the engine itself.
+var (
+	ErrClosed     = errors.New("the broker is closed")
+	ErrOverloaded = errors.New("the broker holds as much as its limits allow")
+)
+
+// Handler receives what the engine carries. HandleMessage is called for one
+// topic in the order of its positions, never concurrently; different topics
+// may be delivered at the same time. It must not block and must not publish.
+type Handler interface {
+	HandleMessage(m *message.Message)
+}
+
+// Options say how one message is kept. They come from the settings of its
+// topic.
+type Options struct {
+	// History is how many messages the topic keeps, and HistoryAge for how
+	// long. With History 0 nothing is kept, positions are given all the same.
+	History    int
+	HistoryAge time.Duration
+	// Ephemeral messages have no position (Seq 0) and are never kept, but are
+	// delivered in order with the others.
+	Ephemeral bool
+	// KeyWindow is how long the key of a message is remembered.
+	KeyWindow time.Duration
+}
+
+// Result is the answer to a publish.
+type Result struct {
+	Position message.Position
+	// Duplicate tells that the same publisher used the key before: nothing
+	// was published, Position is that of the first message.
+	Duplicate bool
+}
+
+// Query selects a part of a topic's history.
+type Query struct {
+	// Epoch, when set, is the history that After and Before belong to.
+	Epoch string
+	// After and Before bound the sequence numbers, both exclusive; Before 0
+	// means up to the newest.
+	After, Before uint64
+	// Limit is the most messages wanted. 0 asks for the position alone.
+	Limit int
+	// Newest takes the Limit newest of the selected messages rather than the
+	// oldest.
+	Newest bool
+}
+
+// Page is a part of a topic's history, oldest first.
+type Page struct {
+	Messages []*message.Message
+	// Position is that of the topic's newest message.
+	Position message.Position
+	// More tells that Limit left out messages of the selection.
+	More bool
+	// Gap tells that messages of the selection are lost: the history begins
+	// later than After, or is not the one named Epoch.
+	Gap bool
+}
+
+// Broker is an engine. All methods may be called concurrently.
+type Broker interface {
+	// Start begins delivery to h. It is called once, before anything else.
+	Start(h Handler) error
+	// Publish takes ownership of m, gives it a position and carries it. Calls
+	// for one topic take effect in the order in which they are made. done is
+	// called exactly once, when the message is as safe as its options ask
+	// for; it may run before Publish returns or on another goroutine, and
+	// must not block.
+	Publish(m *message.Message, o Options, done func(Result, error))
+	// History reads what the topic keeps.
+	History(ctx context.Context, name topic.Name, q Query) (Page, error)
+	// Retained returns the last value of every topic that matches f.
+	Retained(ctx context.Context, f topic.Filter) ([]*message.Message, error)
+	// Watch tells the engine that this node wants the topics matching f from
+	// now on, and Unwatch that it no longer does.
+	Watch(f topic.Filter) error
+	Unwatch(f topic.Filter) error
+	// Close ends delivery and releases everything. Publishing afterwards
+	// fails with ErrClosed. It may be called more than once.
+	Close(ctx context.Context) error
+}
+
+// Publish publishes m and waits until it is accepted.
+func Publish(ctx context.Context, b Broker, m *message.Message, o Options) (Result, error) {
+	type answer struct {
+		result Result
+		err    error
+	}
+	ch := make(chan answer, 1)
+	b.Publish(m, o, func(r Result, err error) { ch <- answer{r, err} })
+	select {
+	case a := <-ch:
+		return a.result, a.err
+	case <-ctx.Done():
+		return Result{}, ctx.Err()
+	}
+}
