@@ -1,0 +1,281 @@
+// Package pubsub is what can be asked of a topic: publish to it, receive from
+// it, read its history, see who is there. It checks permission, places
+// messages through the broker, and hands what the broker carries to the hub.
+package pubsub
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/parleyhq/parley/auth"
+	"github.com/parleyhq/parley/broker"
+	"github.com/parleyhq/parley/hub"
+	"github.com/parleyhq/parley/message"
+	"github.com/parleyhq/parley/presence"
+	"github.com/parleyhq/parley/protocol"
+	"github.com/parleyhq/parley/topic"
+)
+
+// MaxHistory is the most messages one history request returns.
+const MaxHistory = 1000
+
+// Config is what a Service is made of. Broker and Authorizer are required.
+type Config struct {
+	Broker     broker.Broker
+	Authorizer auth.Authorizer
+	Topics     []Pattern
+	Default    *Settings // nil: DefaultSettings
+	Grace      time.Duration
+	Log        *slog.Logger
+}
+
+// Direct receives what is sent to people and connections rather than to a
+// topic: names that begin with '$'.
+type Direct interface {
+	DeliverDirect(name topic.Name, d *hub.Delivery) int
+}
+
+// Service answers for all topics of a node. Methods may be called concurrently.
+type Service struct {
+	broker   broker.Broker
+	hub      *hub.Hub
+	presence *presence.Tracker
+	rules    auth.Authorizer
+	settings *topic.Tree[Settings]
+	fallback Settings
+	log      *slog.Logger
+	direct   Direct
+	watchers watchers
+
+	mu    sync.RWMutex // guards trees
+	trees topic.Tree[auth.Authorizer]
+
+	entropy struct {
+		sync.Mutex
+		*ulid.MonotonicEntropy
+	}
+	published, delivered atomic.Uint64
+	background           sync.WaitGroup
+}
+
+// New returns a service that is not started.
+func New(c Config) (*Service, error) {
+	tree, err := settingsTree(c.Topics)
+	if err != nil {
+		return nil, err
+	}
+	fallback := DefaultSettings()
+	if c.Default != nil {
+		if fallback = *c.Default; fallback.check() != nil {
+			return nil, fallback.check()
+		}
+	}
+	s := &Service{broker: c.Broker, hub: hub.New(), rules: c.Authorizer, settings: tree, fallback: fallback, log: cmp.Or(c.Log, slog.Default())}
+	s.presence = presence.New(c.Grace, presenceEvents{s})
+	s.entropy.MonotonicEntropy = ulid.Monotonic(rand.Reader, 0)
+	return s, nil
+}
+
+// Start begins delivery; direct messages go to d. What runs ends when ctx
+// does, and Wait returns when it has.
+func (s *Service) Start(ctx context.Context, d Direct) error {
+	s.direct = d
+	if err := s.broker.Start(s); err != nil {
+		return err
+	}
+	s.background.Go(func() { s.presence.Run(ctx) })
+	return nil
+}
+
+// Wait returns when everything that Start began has ended.
+func (s *Service) Wait() { s.background.Wait() }
+
+// Settings returns how a topic behaves.
+func (s *Service) Settings(name topic.Name) Settings {
+	if v, ok := s.settings.Best(name); ok {
+		return v
+	}
+	return s.fallback
+}
+
+// Decide lets code decide about the topics that match f, in place of the
+// rules. The most specific of several patterns decides.
+func (s *Service) Decide(f topic.Filter, a auth.Authorizer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trees.Set(f, a)
+}
+
+// Authorize tells whether who may do action on a topic or filter. The error
+// is fit for the client.
+func (s *Service) Authorize(ctx context.Context, who auth.Identity, action auth.Action, f topic.Filter) error {
+	err := s.authorizer(f).Authorize(ctx, who, action, string(f))
+	if err == nil {
+		return nil
+	}
+	var known *protocol.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	if auth.Code(err) != "" {
+		return protocol.Forbidden.Hide(err, clientText(err))
+	}
+	s.log.ErrorContext(ctx, "permission could not be checked", "user", who.User, "action", action, "topic", f, "error", err)
+	return protocol.Internal.Hide(err, "the permission could not be checked: try again later")
+}
+
+func clientText(err error) string {
+	var known *auth.Error
+	if errors.As(err, &known) {
+		return known.Message
+	}
+	return "not allowed"
+}
+
+// authorizer returns who decides about f: the code for the most specific
+// pattern that covers all of f, else the rules. A filter that reaches into a
+// pattern decided by code without lying in it is left to the rules alone,
+// which must then cover all of it.
+func (s *Service) authorizer(f topic.Filter) auth.Authorizer {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.trees.Len() == 0 {
+		return s.rules
+	}
+	var best topic.Filter
+	var found auth.Authorizer
+	s.trees.All(func(p topic.Filter, a auth.Authorizer) bool {
+		if p.Covers(f) && (found == nil || best.Covers(p)) {
+			best, found = p, a
+		} else if found == nil && f.Covers(p) {
+			found, best = refuseWide{p}, "#"
+		}
+		return true
+	})
+	if found == nil {
+		return s.rules
+	}
+	return found
+}
+
+// refuseWide answers for a filter that includes topics some code decides about.
+type refuseWide struct{ part topic.Filter }
+
+func (r refuseWide) Authorize(_ context.Context, _ auth.Identity, _ auth.Action, f string) error {
+	return protocol.Forbidden.Errorf("the filter %s includes %s, which has rules of its own: subscribe to them separately", f, r.part)
+}
+
+// Publication is a request to publish.
+type Publication struct {
+	Message   *message.Message // ID, position and time are filled in; owned by the service afterwards
+	Ephemeral bool
+}
+
+// Publish places a message and calls done when the broker has accepted it.
+// Nothing is checked about permission: that is asked before, by Authorize.
+func (s *Service) Publish(p Publication, done func(broker.Result, error)) {
+	m := p.Message
+	name, err := topic.ParseName(m.Topic)
+	if err != nil {
+		done(broker.Result{}, protocol.BadRequest.Errorf("publish: %w", err))
+		return
+	}
+	now := time.Now()
+	m.Time = now.UnixMilli()
+	m.ID = s.newID(now)
+	if len(m.Key) > 256 {
+		done(broker.Result{}, protocol.BadRequest.Errorf("publish: the key has %d bytes, at most 256", len(m.Key)))
+		return
+	}
+	s.published.Add(1)
+	s.broker.Publish(m, s.optionsOf(name, p.Ephemeral), func(r broker.Result, err error) { done(r, brokerError(err)) })
+}
+
+func (s *Service) optionsOf(name topic.Name, ephemeral bool) broker.Options {
+	// What is sent to a person directly is not kept here: an inbox is a topic
+	// of its own with settings of its own.
+	return s.Settings(name).options(ephemeral)
+}
+
+func brokerError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, broker.ErrClosed):
+		return protocol.Draining.Hide(err, "this node is shutting down: connect again")
+	case errors.Is(err, broker.ErrOverloaded):
+		return protocol.Overloaded.Hide(err, "this node has too many topics: try again later")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return protocol.Timeout.Hide(err, "the message was not accepted in time; it may still be: publish again with the same key")
+	}
+	return protocol.Internal.Hide(err, "the message could not be stored: try again later")
+}
+
+func (s *Service) newID(now time.Time) string {
+	s.entropy.Lock()
+	defer s.entropy.Unlock()
+	id, err := ulid.New(ulid.Timestamp(now), s.entropy.MonotonicEntropy)
+	if err != nil { // more than 2^80 in one millisecond, or a clock before 1970
+		return ulid.Make().String()
+	}
+	return id.String()
+}
+
+// HandleMessage is called by the broker with what it carries.
+func (s *Service) HandleMessage(m *message.Message) {
+	if m.Expired(time.Now()) {
+		return
+	}
+	d := &hub.Delivery{Message: m, Droppable: m.Seq == 0}
+	if name := topic.Name(m.Topic); name.System() && strings.ContainsRune(m.Topic, '/') || m.Topic == Everybody {
+		s.delivered.Add(uint64(s.direct.DeliverDirect(name, d)))
+	} else {
+		s.delivered.Add(uint64(s.hub.Deliver(name, d)))
+	}
+}
+
+// Names of direct topics. They are delivered without subscribing.
+const (
+	UserPrefix    = "$user/"
+	SessionPrefix = "$session/"
+	RolePrefix    = "$role/"
+	Everybody     = "$all"
+)
+
+// History reads what a topic keeps.
+func (s *Service) History(ctx context.Context, name topic.Name, q broker.Query) (broker.Page, error) {
+	q.Limit = min(q.Limit, MaxHistory)
+	page, err := s.broker.History(ctx, name, q)
+	return page, brokerError(err)
+}
+
+// Presence returns who is on a topic.
+func (s *Service) Presence(name topic.Name) ([]presence.Member, error) {
+	if s.Settings(name).NoPresence {
+		return nil, protocol.NotFound.Errorf("the topic %s keeps no presence", name)
+	}
+	return s.presence.Members(string(name)), nil
+}
+
+// LastSeen returns when a person last left a topic, if that is remembered.
+func (s *Service) LastSeen(user string) (time.Time, bool) { return s.presence.LastSeen(user) }
+
+// Stats are counts since the start, and of the moment.
+type Stats struct {
+	Published, Delivered uint64
+	Topics               int // filters somebody on this node wants
+}
+
+// Stats returns the counts.
+func (s *Service) Stats() Stats {
+	return Stats{Published: s.published.Load(), Delivered: s.delivered.Load(), Topics: s.hub.Topics()}
+}
