@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"crypto/tls"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -35,15 +36,18 @@ func TestCheckOrigin(t *testing.T) {
 		{"wildcard sent by the peer", "", nil, auth.OriginRequest{Origin: "http://*.example.com", Host: "*.example.com"}, false},
 		{
 			"forwarded host of a stranger", "", nil,
-			auth.OriginRequest{Origin: "https://evil.example", Host: "chat.example", ForwardedHost: "evil.example"}, false,
+			auth.OriginRequest{Origin: "https://evil.example", Host: "chat.example", ForwardedHost: "evil.example"},
+			false,
 		},
 		{
 			"forwarded host of our proxy", "", nil,
-			auth.OriginRequest{Origin: "https://chat.example", Host: "10.0.0.3:8080", ForwardedHost: "chat.example, 10.0.0.2", ForwardedProto: "https", Trusted: true}, true,
+			auth.OriginRequest{Origin: "https://chat.example", Host: "10.0.0.3:8080", ForwardedHost: "chat.example, 10.0.0.2", ForwardedProto: "https", Trusted: true},
+			true,
 		},
 		{
 			"forwarded scheme of our proxy", "", nil,
-			auth.OriginRequest{Origin: "http://chat.example", Host: "chat.example", ForwardedProto: "https", Trusted: true}, false,
+			auth.OriginRequest{Origin: "http://chat.example", Host: "chat.example", ForwardedProto: "https", Trusted: true},
+			false,
 		},
 		{"public URL", "https://chat.example/app", nil, auth.OriginRequest{Origin: "https://chat.example", Host: "10.0.0.3:8080"}, true},
 		{"public URL beats Host", "https://chat.example", nil, auth.OriginRequest{Origin: "http://10.0.0.3:8080", Host: "10.0.0.3:8080"}, false},
@@ -76,7 +80,7 @@ func TestCheckOrigin(t *testing.T) {
 
 func TestOriginRefusalNamesBoth(t *testing.T) {
 	t.Parallel()
-	r := httptest.NewRequest("GET", "/ws", nil)
+	r := httptest.NewRequest(http.MethodGet, "/ws", nil)
 	r.Host = "chat.example"
 	r.TLS = &tls.ConnectionState{}
 	r.Header.Set("Origin", "https://evil.example")

@@ -163,12 +163,12 @@ func TestLeewayProlongsTheIdentity(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(65 * time.Second)
+		<-time.NewTimer(65 * time.Second).C
 		id, err := k.Verify(t.Context(), token)
 		if err != nil || id.ExpiredAt(time.Now()) {
 			t.Fatalf("within the leeway: %v, expired %v", err, id.ExpiredAt(time.Now()))
 		}
-		<-time.After(6 * time.Second)
+		<-time.NewTimer(6 * time.Second).C
 		if _, err := k.Verify(t.Context(), token); auth.Code(err) != auth.CodeTokenExpired || !id.ExpiredAt(time.Now()) {
 			t.Fatalf("after the leeway: %v", err)
 		}

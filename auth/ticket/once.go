@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +17,8 @@ import (
 
 const (
 	kindOnce = "pt1"
+	// nonceSize is that of AES-GCM; the nonce doubles as the ticket's id.
+	nonceSize = 12
 	// DefaultLife is how long a one-use ticket waits to be used.
 	DefaultLife = 30 * time.Second
 )
@@ -84,11 +86,8 @@ func (o *Once) Issue(id auth.Identity) (string, time.Duration, error) {
 	if err != nil {
 		return "", 0, err
 	}
-	nonce := make([]byte, sealer.NonceSize())
-	if _, err := rand.Read(nonce); err != nil {
-		return "", 0, fmt.Errorf("ticket nonce: %w", err)
-	}
-	text := join(kindOnce, k, nonce, sealer.Seal(nil, nonce, plain, []byte(kindOnce)))
+	sealed := sealer.Seal(nil, nil, plain, []byte(kindOnce))
+	text := join(kindOnce, k, sealed[:nonceSize], sealed[nonceSize:])
 	if len(text) > maxTicket {
 		return "", 0, fmt.Errorf("the identity of %q is too large for a ticket: %d bytes, at most %d", id.User, len(text), maxTicket)
 	}
@@ -108,10 +107,10 @@ func (o *Once) Redeem(ctx context.Context, text string) (auth.Identity, error) {
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	if len(nonce) != sealer.NonceSize() {
+	if len(nonce) != nonceSize {
 		return auth.Identity{}, invalid(refusal, errShape)
 	}
-	plain, err := sealer.Open(nil, nonce, sealed, []byte(kindOnce))
+	plain, err := sealer.Open(nil, nil, slices.Concat(nonce, sealed), []byte(kindOnce))
 	if err != nil {
 		return auth.Identity{}, invalid(refusal, errForged)
 	}
@@ -137,12 +136,13 @@ func (o *Once) Redeem(ctx context.Context, text string) (auth.Identity, error) {
 	return id, nil
 }
 
+// sealer puts a random nonce in front of what it seals.
 func (k *key) sealer() (cipher.AEAD, error) {
 	block, err := aes.NewCipher(k.once)
 	if err != nil {
 		return nil, fmt.Errorf("ticket cipher: %w", err)
 	}
-	sealer, err := cipher.NewGCM(block)
+	sealer, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
 		return nil, fmt.Errorf("ticket cipher: %w", err)
 	}

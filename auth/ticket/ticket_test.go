@@ -15,17 +15,22 @@ import (
 	"github.com/parleyhq/parley/auth/ticket"
 )
 
-func keys(t testing.TB, fill ...byte) *ticket.Keys {
-	t.Helper()
+func keys(tb testing.TB, fill ...byte) *ticket.Keys {
+	tb.Helper()
 	secrets := make([][]byte, len(fill))
 	for i, b := range fill {
 		secrets[i] = bytes.Repeat([]byte{b}, ticket.MinSecret)
 	}
 	ks, err := ticket.NewKeys(secrets[0], secrets[1:]...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return ks
+}
+
+// pass lets the bubble's clock run on.
+func pass(d time.Duration) {
+	<-time.NewTimer(d).C
 }
 
 func TestResume(t *testing.T) {
@@ -41,7 +46,7 @@ func TestResume(t *testing.T) {
 		if err != nil || got.Session != want.Session || got.User != want.User || !got.Expires.Equal(want.Expires) {
 			t.Fatalf("%+v, %v", got, err)
 		}
-		<-time.After(time.Minute)
+		pass(time.Minute)
 		if _, err := ks.VerifyResume(text); auth.Code(err) != auth.CodeTicketExpired {
 			t.Errorf("after a minute: %v", err)
 		}
@@ -126,7 +131,7 @@ func TestOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(30 * time.Second)
+		pass(30 * time.Second)
 		if _, err := o.Redeem(t.Context(), late); auth.Code(err) != auth.CodeTicketExpired {
 			t.Errorf("after 30 s: %v", err)
 		}
@@ -201,7 +206,7 @@ func TestMemoryIsBoundedAndForgets(t *testing.T) {
 		if first, err := m.Spend(t.Context(), "a", until); first || err != nil {
 			t.Errorf("a full memory still knows what was used: %v %v", first, err)
 		}
-		<-time.After(11 * time.Second)
+		pass(11 * time.Second)
 		if first, err := m.Spend(t.Context(), "c", time.Now().Add(time.Second)); !first || err != nil {
 			t.Errorf("after the others expired: %v %v", first, err)
 		}
