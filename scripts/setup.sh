@@ -42,6 +42,16 @@ want_browser() {
 	missing+=("chromium: install Chromium or Chrome and put it on the PATH")
 }
 
+# The race detector is linked with C, which takes a compiler and the headers of the C library.
+want_c_compiler() {
+	if have gcc && echo '#include <pthread.h>' | gcc -E - >/dev/null 2>&1; then
+		say gcc "$(command -v gcc)"
+		return
+	fi
+	apt_packages+=(gcc libc6-dev)
+	missing+=("gcc: a C compiler with the headers of the C library, for the race detector")
+}
+
 node_is_new_enough() {
 	have node && (("$(node -p 'process.versions.node.split(".")[0]')" >= node_major))
 }
@@ -94,7 +104,7 @@ need_lint() {
 	if [[ ! -x $built ]]; then
 		say golangci-lint "building $golangci_version (two minutes the first time)"
 		mkdir -p bin
-		GOFLAGS='' GOBIN="$PWD/bin" go install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$golangci_version"
+		CGO_ENABLED=0 GOFLAGS='' GOBIN="$PWD/bin" go install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$golangci_version"
 		mv bin/golangci-lint "$built"
 	fi
 	ln -sf "golangci-lint-$golangci_version" bin/golangci-lint
@@ -109,7 +119,7 @@ need_protoc_gen_go() {
 	if [[ ! -x $built ]]; then
 		say protoc-gen-go "building $version"
 		mkdir -p bin
-		GOFLAGS='' GOBIN="$PWD/bin" go install "google.golang.org/protobuf/cmd/protoc-gen-go@$version"
+		CGO_ENABLED=0 GOFLAGS='' GOBIN="$PWD/bin" go install "google.golang.org/protobuf/cmd/protoc-gen-go@$version"
 		mv bin/protoc-gen-go "$built"
 	fi
 	ln -sf "protoc-gen-go-$version" bin/protoc-gen-go
@@ -143,7 +153,7 @@ protoc)
 	need_protoc_gen_go
 	;;
 all)
-	want gcc gcc "a C compiler, for the race detector"
+	want_c_compiler
 	want git git "from https://git-scm.com"
 	want protoc protobuf-compiler "the protobuf compiler, from https://protobuf.dev/installation"
 	have node || want node nodejs "Node.js $node_major or newer, from https://nodejs.org"
