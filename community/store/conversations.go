@@ -165,9 +165,9 @@ func (tx Tx) SearchPosts(ctx context.Context, needle string, limit int) (cs []Co
 	return cs, err
 }
 
-// SetTitle renames a conversation.
-func (tx Tx) SetTitle(ctx context.Context, conversation int64, title string) error {
-	_, err := tx.exec(ctx, `UPDATE conversations SET title = ? WHERE id = ?`, title, conversation)
+// Shelve moves a post to a category and gives it a title.
+func (tx Tx) Shelve(ctx context.Context, conversation, category int64, title string) error {
+	_, err := tx.exec(ctx, `UPDATE conversations SET title = ?, category_id = ? WHERE id = ?`, title, category, conversation)
 	return err
 }
 

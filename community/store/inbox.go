@@ -62,6 +62,12 @@ func (tx Tx) Notifications(ctx context.Context, user, before int64, limit int) (
 	return ns, err
 }
 
+// Notification finds one in a person's inbox.
+func (tx Tx) Notification(ctx context.Context, user, id int64) (n Notification, err error) {
+	err = tx.get(ctx, &n, `SELECT * FROM notifications WHERE user_id = ? AND id = ?`, user, id)
+	return n, err
+}
+
 // UnreadNotifications counts the unread of a person's inbox.
 func (tx Tx) UnreadNotifications(ctx context.Context, user int64) (n int64, err error) {
 	err = tx.get(ctx, &n, `SELECT COUNT(*) FROM notifications WHERE user_id = ? AND read_at IS NULL`, user)
@@ -97,8 +103,8 @@ func (tx Tx) Outbox(ctx context.Context, limit int) (es []Event, err error) {
 	return es, err
 }
 
-// Published removes the events up to id, which have been published.
-func (tx Tx) Published(ctx context.Context, id int64) error {
-	_, err := tx.exec(ctx, `DELETE FROM outbox WHERE id <= ?`, id)
+// Published removes events that have been published.
+func (tx Tx) Published(ctx context.Context, ids []int64) error {
+	_, err := tx.exec(ctx, `DELETE FROM outbox WHERE id IN (?)`, bun.In(ids))
 	return err
 }

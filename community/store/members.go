@@ -126,14 +126,25 @@ func (tx Tx) MoveDelivered(ctx context.Context, conversation, user, seq int64) (
 	return n == 1, err
 }
 
-// UnreadTotal counts unread chat lines of a person over the rooms, groups and direct
-// conversations they belong to.
-func (tx Tx) UnreadTotal(ctx context.Context, user int64) (n int64, err error) {
-	err = tx.get(ctx, &n, `
-		SELECT COALESCE(SUM(CASE WHEN floor < c.last_seq THEN c.last_seq - floor ELSE 0 END), 0) FROM (
+// Unread counts a person's unread lines of the rooms and groups they belong to, and of their
+// direct conversations.
+func (tx Tx) Unread(ctx context.Context, user int64) (rooms, direct int64, err error) {
+	var rows []struct {
+		Kind   Kind  `bun:"kind"`
+		Unread int64 `bun:"unread"`
+	}
+	err = tx.list(ctx, &rows, `
+		SELECT c.kind, SUM(c.last_seq - mine.floor) AS unread FROM (
 			SELECT conversation_id, CASE WHEN read_seq > joined_seq - 1 THEN read_seq ELSE joined_seq - 1 END AS floor
 			FROM members WHERE user_id = ? AND left_seq IS NULL AND role <> 'reader' AND notify <> 'none') AS mine
 		JOIN conversations c ON c.id = mine.conversation_id
-		WHERE c.kind <> 'post' AND c.deleted_at IS NULL`, user)
-	return n, err
+		WHERE c.kind <> 'post' AND c.deleted_at IS NULL AND c.last_seq > mine.floor GROUP BY c.kind`, user)
+	for _, row := range rows {
+		if row.Kind == Direct {
+			direct += row.Unread
+		} else {
+			rooms += row.Unread
+		}
+	}
+	return rooms, direct, err
 }

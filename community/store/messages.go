@@ -110,6 +110,24 @@ func (tx Tx) FirstMessages(ctx context.Context, conversations []int64) (ms []Mes
 	return ms, err
 }
 
+// Voice is somebody who spoke in a conversation.
+type Voice struct {
+	ConversationID int64 `bun:"conversation_id"`
+	SenderID       int64 `bun:"sender_id"`
+}
+
+// Voices lists who spoke among the last lines of each conversation, the latest voice first.
+func (tx Tx) Voices(ctx context.Context, conversations []int64, lines int) (vs []Voice, err error) {
+	if len(conversations) == 0 {
+		return nil, nil
+	}
+	err = tx.list(ctx, &vs, `
+		SELECT m.conversation_id, m.sender_id FROM messages m JOIN conversations c ON c.id = m.conversation_id
+		WHERE c.id IN (?) AND m.seq > c.last_seq - ? GROUP BY m.conversation_id, m.sender_id
+		ORDER BY MAX(m.seq) DESC`, bun.In(conversations), lines)
+	return vs, err
+}
+
 // CountMessages counts what a person said in open conversations and has not deleted.
 func (tx Tx) CountMessages(ctx context.Context, sender int64) (n int64, err error) {
 	err = tx.get(ctx, &n, `

@@ -96,6 +96,15 @@ func (tx Tx) UsersByHandle(ctx context.Context, handles []string) (us []User, er
 	return us, err
 }
 
+// UsersByID loads several people, in no order.
+func (tx Tx) UsersByID(ctx context.Context, ids []int64) (us []User, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	err = tx.list(ctx, &us, `SELECT * FROM users WHERE id IN (?)`, bun.In(ids))
+	return us, err
+}
+
 // SearchUsers finds people whose handle or display name starts with prefix, the recently seen
 // first.
 func (tx Tx) SearchUsers(ctx context.Context, prefix string, limit int) (us []User, err error) {

@@ -35,7 +35,7 @@ CREATE TABLE categories (
     name_zh    TEXT    NOT NULL DEFAULT '',
     about      TEXT    NOT NULL DEFAULT '',
     about_zh   TEXT    NOT NULL DEFAULT '',
-    hue        INTEGER NOT NULL DEFAULT 210,
+    hue        INTEGER NOT NULL DEFAULT 0,
     position   INTEGER NOT NULL DEFAULT 0,
     created_at BIGINT  NOT NULL
 );

@@ -1,0 +1,122 @@
+// Package outbox says live what was committed: every event of the outbox table is published at
+// least once, in the order it was committed, whatever crashed in between.
+package outbox
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/parleyhq/parley/community/store"
+)
+
+// batch is how many events one trip to the database takes.
+const batch = 256
+
+// Waits between attempts while publishing fails: the first, doubled up to the last.
+const (
+	firstWait = 100 * time.Millisecond
+	lastWait  = 5 * time.Second
+)
+
+// ErrRefused marks an event that can never be published. It is logged and left out, so that it
+// does not hold up what comes after it.
+var ErrRefused = errors.New("outbox: event refused")
+
+// Publisher brings an event to whoever listens now. An event may come again after a crash, with
+// the same ID: use it as the key of an idempotent publish. Any error but ErrRefused is retried.
+type Publisher interface {
+	PublishEvent(ctx context.Context, e store.Event) error
+}
+
+// Outbox publishes events in one place, Run, so that their order is kept.
+type Outbox struct {
+	db   *store.DB
+	to   Publisher
+	log  *slog.Logger
+	wake chan struct{}
+}
+
+// New makes an outbox. Nothing is published before Run.
+func New(db *store.DB, to Publisher, log *slog.Logger) *Outbox {
+	return &Outbox{db: db, to: to, log: log, wake: make(chan struct{}, 1)}
+}
+
+// Wake says that events were committed. It never blocks; safe for concurrent use.
+func (o *Outbox) Wake() {
+	select {
+	case o.wake <- struct{}{}:
+	default: // already awake
+	}
+}
+
+// Run publishes what is there, then whatever comes, until ctx ends. It returns nil.
+func (o *Outbox) Run(ctx context.Context) error {
+	wait := firstWait
+	for {
+		err := o.Drain(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			wait = firstWait
+			select {
+			case <-o.wake:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		o.log.Error("live events wait in the outbox", "error", err, "retry_in", wait)
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		wait = min(2*wait, lastWait)
+	}
+}
+
+// Drain publishes until the outbox is empty. Only one Drain may run at a time.
+func (o *Outbox) Drain(ctx context.Context) error {
+	for {
+		var events []store.Event
+		err := o.db.Read(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+			events, err = tx.Outbox(ctx, batch)
+			return err
+		})
+		if err != nil || len(events) == 0 {
+			return err
+		}
+		if err := o.publish(ctx, events); err != nil {
+			return err
+		}
+	}
+}
+
+// publish sends events in order and removes those that went out, also when a later one fails.
+func (o *Outbox) publish(ctx context.Context, events []store.Event) error {
+	var gone []int64
+	var failed error
+	for _, e := range events {
+		err := o.to.PublishEvent(ctx, e)
+		if errors.Is(err, ErrRefused) {
+			o.log.Error("live event refused and left out", "event", e.ID, "type", e.Type, "topic", e.Topic, "user", e.ToUser, "error", err)
+			err = nil
+		}
+		if err != nil {
+			failed = err
+			break
+		}
+		gone = append(gone, e.ID)
+	}
+	if len(gone) == 0 {
+		return failed
+	}
+	// What was published is removed even if the caller has just been told to stop.
+	err := o.db.Write(context.WithoutCancel(ctx), func(ctx context.Context, tx store.Tx) error {
+		return tx.Published(ctx, gone)
+	})
+	return errors.Join(failed, err)
+}
