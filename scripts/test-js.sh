@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+export NODE_OPTIONS="${NODE_OPTIONS:-} --test-reporter=spec"
+
 # The type checker of the package itself, else of the SDK, which every page shares.
 tsc_for() {
 	local candidate

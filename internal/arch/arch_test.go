@@ -44,6 +44,7 @@ func TestLaws(t *testing.T) {
 		{"Names", Names},
 		{"Interfaces", Interfaces},
 		{"Habits", Habits},
+		{"Leaks", Leaks},
 		{"State", State},
 	} {
 		t.Run(law.name, func(t *testing.T) {

@@ -45,3 +45,45 @@ func importedAs(f *File, e *ast.SelectorExpr, pkg string) bool {
 	}
 	return false
 }
+
+// Leaks checks that a package which starts goroutines has a test that counts them afterwards.
+// Programs are exempt: what they start ends with the process.
+func Leaks(t *Tree) []Violation {
+	var found []Violation
+	for _, p := range t.Packages {
+		var start ast.Node
+		counted := false
+		for _, f := range p.Files {
+			for _, spec := range f.Syntax.Imports {
+				counted = counted || f.Test && importPath(spec) == "go.uber.org/goleak"
+			}
+			if !f.Test && f.Syntax.Name.Name != "main" && start == nil {
+				start = starts(f)
+			}
+		}
+		if start != nil && !counted {
+			found = append(found, Violation{
+				"every goroutine has an owner who waits", t.at(start), p.Dir + " starts a goroutine and no test of it uses goleak",
+				"A leaked goroutine costs nothing today and the server next month. goleak.VerifyTestMain(m) in TestMain shows it at once.",
+			})
+		}
+	}
+	return found
+}
+
+// starts finds the first statement of a file that starts a goroutine: go f(), or the Go method of a
+// wait group or an error group.
+func starts(f *File) (first ast.Node) {
+	ast.Inspect(f.Syntax, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			first = n
+		case *ast.CallExpr:
+			if e, ok := n.Fun.(*ast.SelectorExpr); ok && e.Sel.Name == "Go" {
+				first = n
+			}
+		}
+		return first == nil
+	})
+	return first
+}

@@ -213,3 +213,15 @@ func TestHabitsCanFail(t *testing.T) {
 		"hub/a.go": "package p\ntype c struct{}\nfunc (c) Sleep(int) {}\nfunc f() { var time c; time.Sleep(1) }\n",
 	})))
 }
+
+func TestLeaksCanFail(t *testing.T) {
+	t.Parallel()
+	const counts = "package p\nimport _ \"go.uber.org/goleak\"\n"
+	const starts = "package p\nfunc f() { go f() }\n"
+	const groups = "package p\nimport \"sync\"\nfunc f() { var g sync.WaitGroup; g.Go(f) }\n"
+	expect(t, Leaks(source(t, map[string]string{"hub/a.go": starts})), "hub starts a goroutine")
+	expect(t, Leaks(source(t, map[string]string{"hub/a.go": groups})), "hub/a.go:3: hub starts a goroutine")
+	expect(t, Leaks(source(t, map[string]string{"hub/a.go": starts, "hub/a_test.go": counts})))
+	expect(t, Leaks(source(t, map[string]string{"hub/a_test.go": starts})))
+	expect(t, Leaks(source(t, map[string]string{"cmd/parley/main.go": "package main\nfunc main() { go main() }\n"})))
+}
