@@ -1,0 +1,58 @@
+// One connection for the page, and the bar that says when it is gone.
+
+import { boot } from './boot.js';
+import { h, one } from './dom.js';
+import { t } from './i18n.js';
+import { toast } from './toast.js';
+
+/** @typedef {import('./types.js').Live} Live */
+
+const QUIET = 5000; // most interruptions are over before anybody should hear of them
+
+/** @returns {Promise<Live | null>} null: this page has no live parts */
+export async function openLive() {
+  if (!boot.live || !boot.user) return null;
+  try {
+    const { connect } = await import('/sdk/parley.js');
+    const live = connect(boot.live);
+    watch(live);
+    addEventListener('pagehide', (event) => { if (!event.persisted) live.close('page closed'); });
+    return live;
+  } catch (error) {
+    console.warn('live parts are off:', error);
+    return null;
+  }
+}
+
+/** Whether the socket stands right now. */
+export const link = { up: false };
+
+/** @param {Live} live */
+function watch(live) {
+  const bar = /** @type {HTMLElement} */ (one('#connection'));
+  let timer = 0;
+  /** @param {string} text @param {boolean} [over] nothing more will happen by itself */
+  const show = (text, over = false) => {
+    bar.replaceChildren(over ? '' : h('i', { class: 'spin' }), text,
+      over ? h('button', { onclick: () => location.reload() }, t('live.reload')) : '');
+    bar.hidden = false;
+  };
+  live.on('state', (s) => {
+    link.up = s.state === 'connected';
+    document.documentElement.dataset.live = s.state;
+    document.dispatchEvent(new CustomEvent('parley:link'));
+    if (s.state === 'connected') {
+      clearTimeout(timer);
+      timer = 0;
+      if (!bar.hidden) toast(t('live.back'));
+      bar.hidden = true;
+    } else if (s.state === 'closed') {
+      clearTimeout(timer);
+      show(t('live.closed'), true);
+    } else {
+      const text = s.state === 'offline' ? 'live.offline' : one('#composer') ? 'live.reconnecting_queue' : 'live.reconnecting';
+      if (!bar.hidden) show(t(text));
+      else if (!timer) timer = setTimeout(() => show(t(text)), QUIET);
+    }
+  });
+}

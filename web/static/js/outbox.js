@@ -1,0 +1,106 @@
+// What the reader sends: drawn at once, sent in order, kept until the server has it. The key is
+// made here, so that a line sent twice is stored once.
+
+import { boot } from './boot.js';
+import { h, icon } from './dom.js';
+import { t } from './i18n.js';
+import { link } from './connection.js';
+import { recall, remember } from './store.js';
+
+/** @typedef {import('./types.js').Quote} Quote */
+/** @typedef {{key: string, body: string, at: number, quote: Quote | null, failed?: string}} Item */
+
+const PATIENCE = 24 * 3600_000; // how long a line waits for the network before it counts as failed
+const SLOW = 400; // a quicker answer needs no clock
+
+export class Outbox {
+  /** @param {import('./types.js').Live} live @param {string} conversation @param {import('./thread.js').Thread} thread */
+  constructor(live, conversation, thread) {
+    this.live = live;
+    this.conversation = conversation;
+    this.thread = thread;
+    this.shelf = `outbox.${boot.user?.id}.${conversation}`;
+    /** @type {Item[]} */
+    this.items = recall(this.shelf) ?? [];
+    this.turn = Promise.resolve();
+    for (const item of this.items) {
+      this.thread.addPending(item);
+      if (item.failed) this.#drawFailed(item);
+      else this.#enqueue(item);
+    }
+  }
+
+  /** @param {string} body @param {Quote | null} quote */
+  send(body, quote) {
+    /** @type {Item} */
+    const item = { key: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, body, at: Date.now(), quote };
+    this.items.push(item);
+    this.#save();
+    this.thread.addPending(item);
+    this.thread.toEnd();
+    this.#enqueue(item);
+  }
+
+  /** One after the other: two calls under way could be stored in the wrong order. @param {Item} item */
+  #enqueue(item) {
+    const clock = setTimeout(() => this.#state(item, 'clock', link.up ? 'message.sending' : 'message.waiting'), link.up ? SLOW : 0);
+    this.turn = this.turn.then(() => this.#deliver(item)).finally(() => clearTimeout(clock));
+  }
+
+  /** @param {Item} item */
+  async #deliver(item) {
+    try {
+      const message = await this.live.call('message.send',
+        { conversation: this.conversation, key: item.key, body: item.body, reply_to: item.quote?.seq ?? 0 },
+        { timeout: PATIENCE, idempotent: true });
+      this.#drop(item);
+      this.thread.keepingPlace(() => this.thread.put({ ...message, key: item.key }));
+      this.#sent(message.seq);
+    } catch (error) {
+      item.failed = error instanceof Error ? error.message : String(error);
+      this.#save();
+      this.#drawFailed(item);
+    }
+  }
+
+  /** Only the newest line says that it was sent. @param {number} seq */
+  #sent(seq) {
+    for (const old of this.thread.list.querySelectorAll('.msg[data-seq] .msg-state')) old.remove();
+    this.thread.rows.get(seq)?.append(h('span', { class: 'msg-state', title: t('message.sent') }, icon('check'), h('span', { class: 'sr' }, t('message.sent'))));
+  }
+
+  /** @param {Item} item @param {string} glyph @param {string} words */
+  #state(item, glyph, words) {
+    this.thread.pending.get(item.key)?.querySelector('.msg-state')
+      ?.replaceChildren(icon(glyph), h('span', { class: 'sr' }, t(words)));
+  }
+
+  /** @param {Item} item */
+  #drawFailed(item) {
+    const row = this.thread.pending.get(item.key);
+    row?.classList.replace('sending', 'failed');
+    row?.querySelector('.msg-state')?.replaceChildren(icon('alert'), `${t('message.failed')}: ${item.failed} `,
+      h('button', { type: 'button', onclick: () => this.#retry(item) }, t('message.retry')),
+      h('button', { type: 'button', onclick: () => { this.#drop(item); this.thread.dropPending(item.key); } }, t('message.discard')));
+  }
+
+  /** @param {Item} item */
+  #retry(item) {
+    delete item.failed;
+    this.#save();
+    const row = this.thread.pending.get(item.key);
+    row?.classList.replace('failed', 'sending');
+    row?.querySelector('.msg-state')?.replaceChildren();
+    this.#enqueue(item);
+  }
+
+  /** @param {Item} item */
+  #drop(item) {
+    this.items = this.items.filter((i) => i !== item);
+    this.#save();
+  }
+
+  #save() {
+    remember(this.shelf, this.items.length ? this.items : null);
+  }
+}
