@@ -167,7 +167,7 @@ func (s *Service) SaveSettings(ctx context.Context, user store.User, want store.
 	want.DisplayName = display
 	want.Bio = strings.TrimSpace(want.Bio)
 	if utf8.RuneCountInString(want.Bio) > 2000 {
-		return fault.Field("bio", fault.LongBio)
+		return fault.Field("bio", fault.TooLong)
 	}
 	return s.db.Write(ctx, func(ctx context.Context, tx store.Tx) error {
 		return tx.SaveSettings(ctx, user.ID, want)

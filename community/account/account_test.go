@@ -67,7 +67,7 @@ func TestSignUpRefusals(t *testing.T) {
 		"space":              {"ada b", "", "long enough", "name", fault.BadHandle},
 		"markup":             {"<b>ada", "", "long enough", "name", fault.BadHandle},
 		"weak password":      {"bob", "", "short", "password", fault.ShortPassword},
-		"endless password":   {"bob", "", strings.Repeat("x", 200), "password", fault.LongPassword},
+		"endless password":   {"bob", "", strings.Repeat("x", 200), "password", fault.TooLong},
 		"text turned around": {"bob", "a\u202eb", "long enough", "display", fault.BadName},
 		"endless name":       {"bob", strings.Repeat("长", 41), "long enough", "display", fault.BadName},
 	} {

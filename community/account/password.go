@@ -37,7 +37,7 @@ func acceptable(password string) error {
 	case n < shortest:
 		return fault.Field("password", fault.ShortPassword)
 	case n > longest:
-		return fault.Field("password", fault.LongPassword)
+		return fault.Field("password", fault.TooLong)
 	}
 	return nil
 }

@@ -54,39 +54,37 @@ func Wait(text string, after time.Duration) *Error {
 	return &Error{Kind: TooMany, Text: text, After: after}
 }
 
-// Reasons used in more than one place.
+// Reasons: keys of the catalogues in package web.
 const (
-	NeedSignIn    = "fault.sign_in"
-	NoSuchPage    = "fault.not_found"
-	NotAllowed    = "fault.forbidden"
-	WindowClosed  = "fault.window"
-	EmptyMessage  = "fault.empty"
-	LongMessage   = "fault.long"
-	NeedKey       = "fault.key"
-	TooFast       = "fault.too_fast"
-	BadTitle      = "fault.title"
-	NoCategory    = "fault.category"
-	NoPerson      = "fault.person"
-	OwnDirect     = "fault.self"
-	BadHandle     = "fault.handle"
-	TakenHandle   = "fault.handle_taken"
-	BadName       = "fault.display"
-	ShortPassword = "fault.password_short"
-	LongPassword  = "fault.password_long"
-	WrongPassword = "fault.password_wrong"
-	WrongSignIn   = "fault.credentials"
-	Banned        = "fault.banned"
-	TooManyTries  = "fault.tries"
-	ForeignForm   = "fault.csrf"
-	LongBio       = "fault.bio"
-	ReplyMissing  = "fault.reply"
+	NeedSignIn    = "error.401"
+	NotAllowed    = "error.403.hint"
+	NoSuchPage    = "error.404.hint"
+	TooFast       = "error.429.hint"
+	BadRequest    = "error.400.hint"
+	Required      = "error.required"
+	TooLong       = "error.too_long"
+	WindowClosed  = "error.window"
+	BadTitle      = "error.title"
+	NoCategory    = "error.category"
+	ReplyMissing  = "error.reply"
+	BadName       = "error.display"
+	NoPerson      = "error.no_such_user"
+	OwnDirect     = "error.self"
+	BadHandle     = "error.name_invalid"
+	TakenHandle   = "error.name_taken"
+	ShortPassword = "error.password_short"
+	WrongPassword = "error.password_wrong"
+	WrongSignIn   = "error.signin"
+	Banned        = "error.banned"
+	TooManyTries  = "error.signin_wait"
+	ForeignForm   = "error.csrf"
 )
 
 // Reasons lists every catalogue key above, for the test that both catalogues have them.
 func Reasons() []string {
 	return []string{
-		NeedSignIn, NoSuchPage, NotAllowed, WindowClosed, EmptyMessage, LongMessage, NeedKey, TooFast,
-		BadTitle, NoCategory, NoPerson, OwnDirect, BadHandle, TakenHandle, BadName, ShortPassword,
-		LongPassword, WrongPassword, WrongSignIn, Banned, TooManyTries, ForeignForm, LongBio, ReplyMissing,
+		NeedSignIn, NotAllowed, NoSuchPage, TooFast, BadRequest, Required, TooLong, WindowClosed, BadTitle, NoCategory,
+		ReplyMissing, BadName, NoPerson, OwnDirect, BadHandle, TakenHandle, ShortPassword, WrongPassword, WrongSignIn,
+		Banned, TooManyTries, ForeignForm,
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Handle is what a person's handle looks like, without anchors.
-const Handle = `[a-z0-9][a-z0-9_-]{1,22}[a-z0-9]`
+const Handle = `[a-z0-9][a-z0-9_-]{0,30}[a-z0-9]`
 
 // mostMentions bounds how many people one message can call.
 const mostMentions = 20

@@ -120,10 +120,11 @@ func (tx Tx) ConversationsByID(ctx context.Context, ids []int64) (cs []Conversat
 // PostQuery selects posts: all, of one category (id > 0), or of one author (id > 0).
 type PostQuery struct {
 	Category, Author int64
+	Newest           bool
 	Offset, Limit    int
 }
 
-// Posts lists posts, pinned and lately active first; of one author the newest first.
+// Posts lists posts, pinned and lately active first; with Newest the newest first.
 func (tx Tx) Posts(ctx context.Context, q PostQuery) (cs []Conversation, err error) {
 	where, order := []string{"kind = 'post'", "deleted_at IS NULL"}, "pinned DESC, last_message_at DESC, id DESC"
 	var args []any
@@ -131,7 +132,10 @@ func (tx Tx) Posts(ctx context.Context, q PostQuery) (cs []Conversation, err err
 		where, args = append(where, "category_id = ?"), append(args, q.Category)
 	}
 	if q.Author > 0 {
-		where, args, order = append(where, "creator_id = ?"), append(args, q.Author), "created_at DESC, id DESC"
+		where, args = append(where, "creator_id = ?"), append(args, q.Author)
+	}
+	if q.Newest {
+		order = "created_at DESC, id DESC"
 	}
 	err = tx.list(ctx, &cs, `SELECT * FROM conversations WHERE `+strings.Join(where, " AND ")+
 		` ORDER BY `+order+` LIMIT ? OFFSET ?`, append(args, q.Limit, q.Offset)...)
@@ -153,6 +157,12 @@ func (tx Tx) ConversationsOf(ctx context.Context, user int64, limit int) (cs []C
 	return cs, err
 }
 
+// CountPosts counts the posts of an author.
+func (tx Tx) CountPosts(ctx context.Context, author int64) (n int64, err error) {
+	err = tx.get(ctx, &n, `SELECT COUNT(*) FROM conversations WHERE kind = 'post' AND deleted_at IS NULL AND creator_id = ?`, author)
+	return n, err
+}
+
 // SearchPosts finds posts with needle in the title, the text or a comment, the lately active
 // first.
 func (tx Tx) SearchPosts(ctx context.Context, needle string, limit int) (cs []Conversation, err error) {
@@ -163,6 +173,12 @@ func (tx Tx) SearchPosts(ctx context.Context, needle string, limit int) (cs []Co
 			SELECT 1 FROM messages m WHERE m.conversation_id = c.id AND m.deleted_at IS NULL AND LOWER(m.body) LIKE LOWER(?) ESCAPE '\'))
 		ORDER BY c.last_message_at DESC, c.id DESC LIMIT ?`, like, like, limit)
 	return cs, err
+}
+
+// Pin keeps a post at the top of its lists.
+func (tx Tx) Pin(ctx context.Context, conversation int64) error {
+	_, err := tx.exec(ctx, `UPDATE conversations SET pinned = TRUE WHERE id = ?`, conversation)
+	return err
 }
 
 // Shelve moves a post to a category and gives it a title.

@@ -75,6 +75,12 @@ func (tx Tx) CountUsers(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
+// NobodySignedIn reports whether no session was ever opened: the installation is fresh.
+func (tx Tx) NobodySignedIn(ctx context.Context) (fresh bool, err error) {
+	err = tx.get(ctx, &fresh, `SELECT NOT EXISTS (SELECT 1 FROM sessions)`)
+	return fresh, err
+}
+
 // User finds a person by id.
 func (tx Tx) User(ctx context.Context, id int64) (u User, err error) {
 	err = tx.get(ctx, &u, `SELECT * FROM users WHERE id = ?`, id)

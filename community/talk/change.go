@@ -19,7 +19,7 @@ type deleted struct {
 
 // Edit replaces the text of an own message, within the window.
 func (s *Service) Edit(ctx context.Context, actor, conversation string, seq int64, body string) (out web.Message, err error) {
-	if body, err = checkBody(body); err != nil {
+	if body, err = checkBody(body, LongestMessage); err != nil {
 		return out, err
 	}
 	if err := s.pace.step(actor); err != nil {
@@ -53,6 +53,9 @@ func (s *Service) rewrite(ctx context.Context, tx store.Tx, p Place, m store.Mes
 	out, err := s.draw.Message(ctx, tx, p.Conversation, m)
 	if err != nil {
 		return out, err
+	}
+	if p.Conversation.Kind == store.Post && m.Seq == 1 {
+		return out, nil // the text of a post is not among the messages; the feed tells of it
 	}
 	return out, s.tell(ctx, tx, web.TopicConversation(p.Conversation.PublicID), "message.edited", p.Who.Handle, out)
 }

@@ -100,7 +100,7 @@ func (s *Service) CreateRoom(ctx context.Context, actor string, in RoomPlan) (c 
 	}
 	in.About = strings.TrimSpace(in.About)
 	if utf8.RuneCountInString(in.About) > LongestTitle*2 {
-		return c, fault.Field("description", fault.LongMessage)
+		return c, fault.Field("description", fault.TooLong)
 	}
 	if err := s.pace.step(actor); err != nil {
 		return c, err
@@ -219,7 +219,7 @@ func checkDraft(in Draft) (Draft, error) {
 	if in.Title, err = checkTitle(in.Title); err != nil {
 		return in, err
 	}
-	in.Body, err = checkBody(in.Body)
+	in.Body, err = checkBody(in.Body, LongestPost)
 	return in, err
 }
 

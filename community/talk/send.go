@@ -26,7 +26,7 @@ var errRepeat = errors.New("talk: said before")
 // Send says a line: a comment, a chat line or a direct message. The answer is the stored one; a
 // repeat of the key stores nothing, costs no seq and is answered with the first.
 func (s *Service) Send(ctx context.Context, actor string, in Line) (out web.Message, err error) {
-	if in.Body, err = checkBody(in.Body); err != nil {
+	if in.Body, err = checkBody(in.Body, LongestMessage); err != nil {
 		return out, err
 	}
 	if err := checkKey(in.Key); err != nil {
@@ -164,20 +164,20 @@ func (s *Service) said(ctx context.Context, actor string, in Line) (out web.Mess
 	return out, err
 }
 
-func checkBody(body string) (string, error) {
+func checkBody(body string, longest int) (string, error) {
 	body = strings.TrimSpace(strings.ToValidUTF8(strings.ReplaceAll(body, "\r\n", "\n"), "\uFFFD"))
 	switch {
 	case body == "":
-		return "", fault.Field("body", fault.EmptyMessage)
-	case utf8.RuneCountInString(body) > LongestMessage:
-		return "", fault.Field("body", fault.LongMessage)
+		return "", fault.Field("body", fault.Required)
+	case utf8.RuneCountInString(body) > longest:
+		return "", fault.Field("body", fault.TooLong)
 	}
 	return body, nil
 }
 
 func checkKey(key string) error {
 	if key == "" || len(key) > longestKey {
-		return fault.New(fault.Invalid, fault.NeedKey)
+		return fault.New(fault.Invalid, fault.BadRequest)
 	}
 	return nil
 }

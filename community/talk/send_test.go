@@ -98,9 +98,9 @@ func TestSendRefusals(t *testing.T) {
 		"unknown person": {"zed", talk.Line{Conversation: "lobby", Key: "k", Body: "x"}, fault.SignedOut, fault.NeedSignIn},
 		"no such room":   {"ada", talk.Line{Conversation: "attic", Key: "k", Body: "x"}, fault.NotFound, fault.NoSuchPage},
 		"not theirs":     {"cleo", talk.Line{Conversation: direct.PublicID, Key: "k", Body: "x"}, fault.NotFound, fault.NoSuchPage},
-		"empty":          {"ada", talk.Line{Conversation: "lobby", Key: "k", Body: " \n\t "}, fault.Invalid, fault.EmptyMessage},
-		"endless":        {"ada", talk.Line{Conversation: "lobby", Key: "k", Body: strings.Repeat("长", 10_001)}, fault.Invalid, fault.LongMessage},
-		"no key":         {"ada", talk.Line{Conversation: "lobby", Body: "x"}, fault.Invalid, fault.NeedKey},
+		"empty":          {"ada", talk.Line{Conversation: "lobby", Key: "k", Body: " \n\t "}, fault.Invalid, fault.Required},
+		"endless":        {"ada", talk.Line{Conversation: "lobby", Key: "k", Body: strings.Repeat("长", 10_001)}, fault.Invalid, fault.TooLong},
+		"no key":         {"ada", talk.Line{Conversation: "lobby", Body: "x"}, fault.Invalid, fault.BadRequest},
 		"reply to none":  {"ada", talk.Line{Conversation: "lobby", Key: "k", Body: "x", ReplyTo: 7}, fault.NotFound, fault.ReplyMissing},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,6 +25,7 @@ import (
 // Sizes, in characters unless said otherwise.
 const (
 	LongestMessage = 10_000
+	LongestPost    = 40_000
 	LongestTitle   = 140
 	longestKey     = 64 // bytes
 	pageSize       = 50

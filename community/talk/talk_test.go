@@ -3,6 +3,7 @@ package talk_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
@@ -19,7 +20,13 @@ import (
 	"github.com/parleyhq/parley/community/view"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Each step of a property is a synced write; forty runs find what a hundred would.
+	if err := flag.Set("rapid.checks", "40"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const window = time.Hour
 
