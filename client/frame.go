@@ -1,0 +1,135 @@
+package client
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+// maxMessage bounds a message of the server, fragments together.
+const maxMessage = 16 << 20
+
+// closedError is the server's close frame.
+type closedError struct {
+	code   int
+	reason string
+}
+
+func (e *closedError) Error() string {
+	if e.reason == "" {
+		return fmt.Sprintf("closed by the server with %d", e.code)
+	}
+	return e.reason
+}
+
+// violation is a frame that RFC 6455 does not allow, and the code that says so.
+type violation struct {
+	code ws.StatusCode
+	what string
+}
+
+func (e *violation) Error() string { return "the server broke the WebSocket protocol: " + e.what }
+
+// frameReader puts messages together from frames.
+type frameReader struct {
+	r    *bufio.Reader
+	text bool // messages are text and must be UTF-8
+	pong func(payload []byte)
+}
+
+// next returns the next message. Pings are answered on the way; the close
+// frame is a *closedError.
+func (f *frameReader) next() ([]byte, error) {
+	var message []byte
+	for begun := false; ; {
+		h, err := ws.ReadHeader(f.r)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.check(h, begun, len(message)); err != nil {
+			return nil, err
+		}
+		payload := make([]byte, h.Length)
+		if _, err := io.ReadFull(f.r, payload); err != nil {
+			return nil, err
+		}
+		if h.OpCode.IsControl() {
+			if err := f.control(h.OpCode, payload); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		begun = true
+		if message = append(message, payload...); !h.Fin {
+			continue
+		}
+		if f.text && !utf8.Valid(message) {
+			return nil, &violation{ws.StatusInvalidFramePayloadData, "text that is not UTF-8"}
+		}
+		return message, nil
+	}
+}
+
+// check refuses headers that have no place here (section 5.2).
+func (f *frameReader) check(h ws.Header, begun bool, length int) error {
+	opcode := ws.OpText
+	if !f.text {
+		opcode = ws.OpBinary
+	}
+	if begun {
+		opcode = ws.OpContinuation
+	}
+	switch {
+	case h.Rsv != 0:
+		return &violation{ws.StatusProtocolError, "reserved bits are set"}
+	case h.Masked:
+		return &violation{ws.StatusProtocolError, "a server must not mask"}
+	case h.OpCode.IsControl() && (h.Length > ws.MaxControlFramePayloadSize || !h.Fin):
+		return &violation{ws.StatusProtocolError, "a control frame that is long or in parts"}
+	case h.OpCode.IsControl():
+		return nil
+	case h.OpCode != opcode:
+		return &violation{ws.StatusProtocolError, fmt.Sprintf("opcode %#x where %#x was due", h.OpCode, opcode)}
+	case h.Length > int64(maxMessage-length):
+		return &violation{ws.StatusMessageTooBig, fmt.Sprintf("a message over %d bytes", maxMessage)}
+	}
+	return nil
+}
+
+func (f *frameReader) control(op ws.OpCode, payload []byte) error {
+	switch op {
+	case ws.OpPing:
+		f.pong(payload)
+	case ws.OpClose:
+		e := &closedError{code: int(ws.StatusNoStatusRcvd)}
+		if len(payload) >= 2 {
+			e.code, e.reason = int(binary.BigEndian.Uint16(payload)), string(payload[2:])
+		}
+		return e
+	case ws.OpPong:
+	default:
+		return &violation{ws.StatusProtocolError, fmt.Sprintf("unknown opcode %#x", op)}
+	}
+	return nil
+}
+
+// appendFrame appends one masked frame. The payload is masked in place.
+func appendFrame(dst []byte, op ws.OpCode, payload []byte, mask [4]byte) []byte {
+	ws.Cipher(payload, mask, 0)
+	const fin, masked = 0x80, 0x80
+	dst = append(dst, fin|byte(op))
+	switch n := len(payload); {
+	case n < 126:
+		dst = append(dst, masked|byte(n))
+	case n <= 0xffff:
+		dst = binary.BigEndian.AppendUint16(append(dst, masked|126), uint16(n))
+	default:
+		dst = binary.BigEndian.AppendUint64(append(dst, masked|127), uint64(n))
+	}
+	dst = append(dst, mask[:]...)
+	return append(dst, payload...)
+}
