@@ -96,6 +96,12 @@ type Broker interface {
 	Close(ctx context.Context) error
 }
 
+// Checker is an engine that can say whether it works.
+type Checker interface {
+	// Check returns nil, or why the engine cannot be relied on at the moment.
+	Check(ctx context.Context) error
+}
+
 // Publish publishes m and waits until it is accepted.
 func Publish(ctx context.Context, b Broker, m *message.Message, o Options) (Result, error) {
 	type answer struct {

@@ -37,6 +37,8 @@ var (
 	TooLarge      = Reason{"too_large", 413, 1009, RetryNever}
 	RateLimited   = Reason{"rate_limited", 429, 4101, RetryLater}
 	LimitReached  = Reason{"limit_reached", 429, 4506, RetryNever}
+	NotAllowed    = Reason{"method_not_allowed", 405, 4504, RetryNever}
+	NeedsUpgrade  = Reason{"upgrade_required", 426, 4504, RetryNever}
 	Unimplemented = Reason{"unimplemented", 501, 4504, RetryNever}
 	Internal      = Reason{"internal", 500, 4003, RetryLater}
 	Overloaded    = Reason{"overloaded", 503, 4004, RetryLater}
@@ -55,6 +57,7 @@ var (
 	ErrorBudget    = Reason{"error_budget", 429, 4503, RetryNever}
 	BadProtocol    = Reason{"bad_protocol", 400, 4504, RetryNever}
 	Closed         = Reason{"closed", 200, 1000, RetryNow}
+	Lost           = Reason{"connection_lost", 503, 4003, RetryNow}
 )
 
 // Error is a refusal that a client is told about. Message is for a person and

@@ -74,7 +74,10 @@ type shard struct {
 	topics map[string]*log
 }
 
-var _ broker.Broker = (*Broker)(nil)
+var (
+	_ broker.Broker  = (*Broker)(nil)
+	_ broker.Checker = (*Broker)(nil)
+)
 
 // New returns an engine with nothing in it.
 func New(l Limits) *Broker {
@@ -98,6 +101,17 @@ func (b *Broker) Close(context.Context) error {
 	if b.closed.CompareAndSwap(false, true) {
 		close(b.stop)
 		b.swept.Wait()
+	}
+	return nil
+}
+
+// Check is described at broker.Checker.
+func (b *Broker) Check(context.Context) error {
+	switch {
+	case b.closed.Load():
+		return broker.ErrClosed
+	case b.topics.Load() >= int64(b.limits.Topics):
+		return broker.ErrOverloaded
 	}
 	return nil
 }

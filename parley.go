@@ -1,0 +1,135 @@
+// Package parley adds real-time messaging to a Go program: topics, typed
+// handlers, presence, history and resume over WebSocket, mounted into a Gin
+// application with one line.
+//
+//	live := parley.New()
+//	r.GET("/ws", login, live.Handler())
+//	parley.On(live, "chat.send", func(c *parley.Ctx, in Send) (Ack, error) { … })
+//	live.Publish(ctx, "room/1", "chat.message", msg)
+//
+// Without options it is safe: browsers connect from the same origin only,
+// frames are at most 64 KiB, every queue is bounded, and a signed-in user may
+// use public/# and user/<own id>/#, nobody else anything.
+package parley
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/go-playground/validator/v10"
+
+	"github.com/parleyhq/parley/auth"
+	"github.com/parleyhq/parley/auth/ticket"
+	"github.com/parleyhq/parley/broker"
+	"github.com/parleyhq/parley/message"
+	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/routing"
+	"github.com/parleyhq/parley/session"
+	"github.com/parleyhq/parley/transport/websocket"
+)
+
+// Words of the floors below that callers need.
+type (
+	// Position is a place in the history of a topic.
+	Position = message.Position
+	// Message is a published message. It is shared: do not change it.
+	Message = message.Message
+	// TopicSettings say how the topics of a pattern behave.
+	TopicSettings = pubsub.Settings
+	// Limits bound what a client can take.
+	Limits = session.Limits
+	// Event tells that a client has connected or disconnected.
+	Event = session.Event
+	// Identity is who a client is.
+	Identity = auth.Identity
+)
+
+// Live is a running Parley. Its methods may be called concurrently.
+type Live struct {
+	node     string
+	log      *slog.Logger
+	broker   broker.Broker
+	pubsub   *pubsub.Service
+	router   *routing.Router
+	sessions *session.Manager
+	sockets  *websocket.Server
+	origins  *auth.Origins
+	verifier auth.Verifier
+	tickets  *ticket.Once
+	validate *validator.Validate
+	stop     context.CancelFunc
+
+	mu         sync.RWMutex // guards middleware
+	middleware []Middleware
+
+	shutdown sync.Once
+	ended    error
+}
+
+// New returns a running Live. Like regexp.MustCompile it panics when an
+// option is wrong; use Open to get the error instead. Shutdown ends it.
+func New(opts ...Option) *Live {
+	l, err := Open(opts...)
+	if err != nil {
+		panic("parley: " + err.Error())
+	}
+	return l
+}
+
+// Open returns a running Live, or what is wrong with an option.
+func Open(opts ...Option) (*Live, error) {
+	c, err := configure(opts)
+	if err != nil {
+		return nil, err
+	}
+	l := &Live{
+		node: c.node, log: c.log, broker: c.broker, origins: c.origins, verifier: c.verifier,
+		tickets: ticket.NewOnce(c.keys, ticket.NewMemory(0), 0), validate: newValidator(),
+	}
+	l.router = routing.New(0, c.log)
+	l.pubsub, err = pubsub.New(pubsub.Config{Broker: c.broker, Authorizer: c.rules, Topics: c.topics, Default: c.fallback, Log: c.log})
+	if err != nil {
+		return nil, err
+	}
+	l.sessions = session.NewManager(session.Config{
+		PubSub: l.pubsub, Router: l.router, Keys: c.keys, Tickets: l.tickets, Verifier: c.verifier,
+		Anonymous: c.anonymous, Limits: c.limits, Node: c.node, Log: c.log,
+	})
+	l.sockets = websocket.New(l.sessions, c.log)
+	if c.metrics != nil {
+		if err := c.metrics.Register(newCollector(l)); err != nil {
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	l.stop = stop
+	if err := l.pubsub.Start(ctx, l.sessions); err != nil {
+		stop()
+		return nil, fmt.Errorf("start the broker: %w", err)
+	}
+	l.sessions.Start()
+	return l, nil
+}
+
+// Node returns the name of this node.
+func (l *Live) Node() string { return l.node }
+
+// Shutdown asks every client to leave, spread over a few seconds when they
+// come back, and releases everything. When ctx ends first, the remaining
+// connections are cut. Call it before http.Server.Shutdown, which knows
+// nothing of WebSockets. Later calls return the result of the first.
+func (l *Live) Shutdown(ctx context.Context) error {
+	l.shutdown.Do(func() {
+		l.ended = l.sessions.Drain(ctx)
+		l.sockets.Wait()
+		l.sessions.Close()
+		l.stop()
+		l.pubsub.Wait()
+		if err := l.broker.Close(ctx); err != nil && l.ended == nil {
+			l.ended = fmt.Errorf("close the broker: %w", err)
+		}
+	})
+	return l.ended
+}

@@ -1,0 +1,249 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/parleyhq/parley/auth"
+	"github.com/parleyhq/parley/broker"
+	"github.com/parleyhq/parley/message"
+	"github.com/parleyhq/parley/protocol"
+	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
+	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/topic"
+)
+
+// do runs one command.
+func (s *Session) do(id uint64, c *parleyv1.Command) {
+	switch c := c.GetCommand().(type) {
+	case *parleyv1.Command_Publish:
+		s.publish(id, c.Publish)
+	case *parleyv1.Command_Ack:
+		s.ack(id, c.Ack)
+	case *parleyv1.Command_Pong: // hear has noted it
+	case *parleyv1.Command_Ping:
+		s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Pong{Pong: &parleyv1.Pong{}}})
+	case *parleyv1.Command_Call:
+		s.call(id, c.Call)
+	case *parleyv1.Command_Subscribe:
+		s.subscribeCommand(id, c.Subscribe)
+	case *parleyv1.Command_Unsubscribe:
+		s.unsubscribe(id, c.Unsubscribe)
+	case *parleyv1.Command_History:
+		s.history(id, c.History)
+	case *parleyv1.Command_Presence:
+		s.presence(id, c.Presence)
+	case *parleyv1.Command_Connect:
+		s.connect(id, c.Connect)
+	case *parleyv1.Command_Refresh:
+		s.refresh(id, c.Refresh)
+	default:
+		s.refuse(id, protocol.Unimplemented.Errorf("this server does not offer that command yet"))
+	}
+}
+
+func (s *Session) subscribeCommand(id uint64, c *parleyv1.Subscribe) {
+	ctx := s.m.base
+	feed, started, err := s.subscribe(ctx, c)
+	if err != nil {
+		s.refuse(id, ClientError(err))
+		return
+	}
+	if id != 0 {
+		s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Subscribed{Subscribed: started}})
+	}
+	s.run(ctx, id, feed)
+}
+
+// subscribe opens a feed without running it.
+func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub.Feed, *parleyv1.Subscribed, error) {
+	f, err := topic.ParseFilter(c.GetTopic())
+	if err != nil {
+		return nil, nil, protocol.BadRequest.Errorf("subscribe: %w", err)
+	}
+	who := s.Identity()
+	if err := s.m.PubSub.Authorize(ctx, who, auth.ActionSubscribe, f); err != nil {
+		return nil, nil, err
+	}
+	s.drop(string(f)) // a second subscribe to the same replaces the first
+	s.mu.Lock()
+	full := len(s.subs) >= s.m.Limits.Subscriptions
+	s.mu.Unlock()
+	if full {
+		return nil, nil, protocol.LimitReached.Errorf("subscribe: %d subscriptions are open, at most %d: unsubscribe first, or use a wildcard", s.m.Limits.Subscriptions, s.m.Limits.Subscriptions)
+	}
+	feed, start, err := s.m.PubSub.Open(ctx, pubsub.Request{
+		Filter: f, Since: position(c.GetSince()), Presence: c.GetPresence(), Who: who, Session: s.id, Receiver: s,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	sub := &subscription{feed: feed, qos: min(c.GetQos(), s.m.PubSub.Settings(topic.Name(f)).MaxQoS), epoch: start.Position.Epoch, acked: start.Position.Seq, presence: c.GetPresence()}
+	if since := c.GetSince(); since != nil && start.Recovered {
+		sub.acked = since.GetSeq()
+	}
+	if !s.keep(string(f), sub) {
+		feed.Close()
+		return nil, nil, protocol.Closed.Errorf("the connection has ended")
+	}
+	return feed, &parleyv1.Subscribed{
+		Topic: string(f), Qos: sub.qos, Recovered: start.Recovered, Position: protocol.WirePosition(start.Position),
+	}, nil
+}
+
+func (s *Session) keep(filter string, sub *subscription) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	s.subs[filter] = sub
+	return true
+}
+
+// run lets a feed hand over what is kept and go live.
+func (s *Session) run(ctx context.Context, id uint64, feed *pubsub.Feed) {
+	if err := feed.Run(ctx); err != nil {
+		s.drop(string(feed.Filter()))
+		s.refuse(id, ClientError(err))
+	}
+}
+
+func (s *Session) unsubscribe(id uint64, c *parleyv1.Unsubscribe) {
+	if !s.drop(c.GetTopic()) {
+		s.refuse(id, protocol.NotFound.Errorf("unsubscribe: there is no subscription to %.128q", c.GetTopic()))
+		return
+	}
+	if id != 0 {
+		s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Unsubscribed{Unsubscribed: &parleyv1.Unsubscribed{Topic: c.GetTopic()}}})
+	}
+}
+
+func (s *Session) ack(id uint64, c *parleyv1.Ack) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sub := s.subs[c.GetTopic()]; sub != nil && c.GetSeq() <= sub.feed.Sent() {
+		sub.acked = max(sub.acked, c.GetSeq())
+	}
+	_ = id // an acknowledgement is never answered; one for a wildcard or an ended subscription says nothing
+}
+
+// publish takes a message to a topic. Where its type has a handler, that
+// decides; otherwise it is placed in its topic.
+func (s *Session) publish(id uint64, c *parleyv1.Publish) {
+	name, err := topic.ParseName(c.GetTopic())
+	if err != nil {
+		s.refuse(id, protocol.BadRequest.Errorf("publish: %w", err))
+		return
+	}
+	who := s.Identity()
+	if bad := s.checkPublish(who, name, c); bad != nil {
+		s.refuse(id, bad)
+		return
+	}
+	if c.GetType() != "" && s.m.Router.Handles(c.GetType()) {
+		s.routed(id, who, c)
+		return
+	}
+	m := &message.Message{
+		Topic: string(name), Type: c.GetType(), From: who.User, Key: c.GetKey(), Headers: c.GetHeaders(),
+		Payload: c.GetPayload(), Retain: c.GetRetain(),
+	}
+	if len(c.GetData()) > 0 {
+		m.Payload, m.Binary = c.GetData(), true
+	}
+	if ms := c.GetExpiresInMs(); ms > 0 {
+		m.ExpiresAt = time.Now().Add(time.Duration(min(ms, maxExpiryMS)) * time.Millisecond).UnixMilli()
+	}
+	if c.Echo != nil && !c.GetEcho() {
+		m.Except = s.id
+	}
+	s.m.PubSub.Publish(pubsub.Publication{Message: m}, func(r broker.Result, err error) {
+		if err != nil {
+			s.refuse(id, ClientError(err))
+		} else if id != 0 {
+			s.published(id, r)
+		}
+	})
+}
+
+// maxExpiryMS keeps an expiry within what a duration can say: 100 years.
+const maxExpiryMS = 100 * 365 * 24 * 3600 * 1000
+
+func (s *Session) published(id uint64, r broker.Result) {
+	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Published{
+		Published: &parleyv1.Published{Position: protocol.WirePosition(r.Position), Duplicate: r.Duplicate},
+	}})
+}
+
+func (s *Session) checkPublish(who auth.Identity, name topic.Name, c *parleyv1.Publish) *protocol.Error {
+	switch {
+	case name.System():
+		return protocol.Forbidden.Errorf("publish: topics that begin with $ belong to the server")
+	case len(c.GetPayload()) > 0 && len(c.GetData()) > 0:
+		return protocol.BadRequest.Errorf("publish: payload and data exclude each other")
+	case len(c.GetHeaders()) > s.m.Limits.HeaderCount:
+		return protocol.BadRequest.Errorf("publish: %d headers, at most %d", len(c.GetHeaders()), s.m.Limits.HeaderCount)
+	}
+	if err := s.m.PubSub.Authorize(s.m.base, who, auth.ActionPublish, topic.Filter(name)); err != nil {
+		return ClientError(err)
+	}
+	return nil
+}
+
+func (s *Session) history(id uint64, c *parleyv1.History) {
+	name, err := s.readable(auth.ActionHistory, c.GetTopic())
+	if err != nil {
+		s.refuse(id, ClientError(err))
+		return
+	}
+	q := broker.Query{Limit: int(min(c.GetLimit(), pubsub.MaxHistory)), Newest: true}
+	if q.Limit == 0 {
+		q.Limit = 50
+	}
+	if b := c.GetBefore(); b != nil {
+		q.Before, q.Epoch = b.GetSeq(), b.GetEpoch()
+	}
+	if a := c.GetAfter(); a != nil {
+		q.After, q.Epoch, q.Newest = a.GetSeq(), a.GetEpoch(), false
+	}
+	page, err := s.m.PubSub.History(s.m.base, name, q)
+	if err != nil {
+		s.refuse(id, ClientError(err))
+		return
+	}
+	answer := &parleyv1.HistoryPage{Topic: string(name), Position: protocol.WirePosition(page.Position), More: page.More}
+	for _, m := range page.Messages {
+		if m.Except == "" || m.Except != s.id {
+			answer.Messages = append(answer.Messages, protocol.Wire(m))
+		}
+	}
+	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_History{History: answer}})
+}
+
+func (s *Session) presence(id uint64, c *parleyv1.Presence) {
+	name, err := s.readable(auth.ActionPresence, c.GetTopic())
+	if err != nil {
+		s.refuse(id, ClientError(err))
+		return
+	}
+	members, err := s.m.PubSub.Presence(name)
+	if err != nil {
+		s.refuse(id, ClientError(err))
+		return
+	}
+	answer := &parleyv1.PresenceList{Topic: string(name)}
+	for _, m := range members {
+		answer.Members = append(answer.Members, &parleyv1.Member{User: m.User, Name: m.Name, Devices: uint32(m.Devices), Since: m.Since.UnixMilli()})
+	}
+	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Presence{Presence: answer}})
+}
+
+// readable checks that the client may do action on one topic.
+func (s *Session) readable(action auth.Action, text string) (topic.Name, error) {
+	name, err := topic.ParseName(text)
+	if err != nil {
+		return "", protocol.BadRequest.Errorf("%s: %w", action, err)
+	}
+	return name, s.m.PubSub.Authorize(s.m.base, s.Identity(), action, topic.Filter(name))
+}

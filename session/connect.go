@@ -1,0 +1,234 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/parleyhq/parley/auth"
+	"github.com/parleyhq/parley/auth/ticket"
+	"github.com/parleyhq/parley/message"
+	"github.com/parleyhq/parley/protocol"
+	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
+	"github.com/parleyhq/parley/pubsub"
+)
+
+// connect is the first command: it says who the client is and, perhaps, which
+// session it goes on with.
+func (s *Session) connect(id uint64, c *parleyv1.Connect) {
+	if s.connected.Load() {
+		s.refuse(id, protocol.BadRequest.Errorf("connect was already answered on this connection"))
+		return
+	}
+	ctx, stop := context.WithTimeout(s.m.base, s.m.Limits.ConnectTimeout)
+	defer stop()
+	who, err := s.identify(ctx, c.GetToken())
+	if err != nil {
+		s.turnAway(id, err)
+		return
+	}
+	kept, resumed := s.resume(c, who)
+	if !resumed {
+		s.id = "s-" + rand.Text()
+	}
+	now := time.Now()
+	s.user, s.device, s.since = who.User, c.GetDevice(), now
+	if err := s.m.enter(s, s.id, who); err != nil {
+		s.turnAway(id, err)
+		return
+	}
+	s.mu.Lock()
+	s.identity = who
+	s.live.connectBy, s.live.expires = time.Time{}, who.Expires
+	s.live.lastPing, s.live.waiting = now, false
+	next := s.live.next()
+	s.mu.Unlock()
+	s.connected.Store(true)
+	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
+	s.welcome(ctx, id, c, kept, resumed)
+	s.m.events.emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Connected: true, At: now})
+}
+
+// turnAway refuses a connect and ends the connection.
+func (s *Session) turnAway(id uint64, err error) {
+	refusal := ClientError(err)
+	s.refuse(id, refusal)
+	s.leave(refusal.Reason, refusal.RetryAfter)
+}
+
+// identify tells who the client is: by the token, else by the handshake.
+func (s *Session) identify(ctx context.Context, token string) (auth.Identity, error) {
+	who, known := s.info.Identity, s.info.Known
+	if token != "" {
+		var err error
+		if who, err = s.verify(ctx, token); err != nil {
+			return who, err
+		}
+		known = true
+	}
+	switch {
+	case known && who.ExpiredAt(time.Now()):
+		return who, protocol.TokenExpired.Errorf("the credentials have expired: sign in again or get a new token")
+	case !known && !s.m.Anonymous:
+		return who, protocol.Unauthorized.Errorf("sign in first: send a token in connect.token, or open the connection with a session cookie or an Authorization header")
+	}
+	return who, nil
+}
+
+func (s *Session) verify(ctx context.Context, token string) (auth.Identity, error) {
+	if ticket.Is(token) && s.m.Tickets != nil {
+		return s.m.Tickets.Redeem(ctx, token)
+	}
+	if s.m.Verifier == nil {
+		return auth.Identity{}, protocol.Unauthorized.Errorf("this server takes no tokens: open the connection with a session cookie or a one-use ticket")
+	}
+	return s.m.Verifier.Verify(ctx, token)
+}
+
+// ClientError turns a refusal of any floor into one fit for the client.
+func ClientError(err error) *protocol.Error {
+	var known *protocol.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	var refused *auth.Error
+	if !errors.As(err, &refused) {
+		return protocol.Internal.Hide(err, "the request could not be answered: try again later")
+	}
+	switch refused.Code {
+	case auth.CodeTokenExpired, auth.CodeTicketExpired:
+		return protocol.TokenExpired.Hide(err, refused.Message)
+	case auth.CodeForbidden, auth.CodeOrigin:
+		return protocol.Forbidden.Hide(err, refused.Message)
+	}
+	return protocol.Unauthorized.Hide(err, refused.Message)
+}
+
+// resume finds the session that the client's ticket names: detached, or still
+// held by an older connection that does not know yet that it is dead.
+func (s *Session) resume(c *parleyv1.Connect, who auth.Identity) (record, bool) {
+	if c.GetSession() == "" {
+		return record{}, false
+	}
+	r, err := s.m.Keys.VerifyResume(c.GetSession())
+	if err != nil || r.User != who.User {
+		return record{}, false // it starts anew and is told so
+	}
+	kept, ok := s.m.reclaim(r.Session, who.User)
+	if !ok {
+		return record{}, false
+	}
+	s.id = r.Session
+	s.m.counts.resumed.Add(1)
+	if c.GetClean() {
+		return record{}, false
+	}
+	return kept, true
+}
+
+// reclaim returns the subscriptions of a session that is to go on.
+func (m *Manager) reclaim(id, user string) (record, bool) {
+	m.mu.Lock()
+	old := m.sessions[id]
+	kept, ok := m.detached.take(id, user, time.Now())
+	m.mu.Unlock()
+	if old == nil || old.user != user {
+		return kept, ok
+	}
+	return old.record(), true
+}
+
+func (s *Session) record() record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := record{user: s.user}
+	for filter, sub := range s.subs {
+		r.subs = append(r.subs, sub.saved(filter))
+	}
+	return r
+}
+
+// welcome answers a connect: first the answer, with how every subscription
+// begins, then what they bring.
+func (s *Session) welcome(ctx context.Context, id uint64, c *parleyv1.Connect, kept record, resumed bool) {
+	wanted := c.GetSubscriptions()
+	if len(wanted) == 0 {
+		for _, sub := range kept.subs {
+			wanted = append(wanted, sub.wire())
+		}
+	}
+	answer := &parleyv1.Connected{
+		User: s.user, Resumed: resumed, Node: s.m.Node,
+		PingSeconds: uint32(s.m.Limits.HeartbeatInterval / time.Second),
+		ExpiresInMs: expiresIn(s.Identity()),
+	}
+	var feeds []*pubsub.Feed
+	for _, w := range wanted {
+		feed, started, err := s.subscribe(ctx, w)
+		if err != nil {
+			started = &parleyv1.Subscribed{Topic: w.GetTopic(), Error: ClientError(err).Wire()}
+		} else {
+			feeds = append(feeds, feed)
+		}
+		answer.Subscriptions = append(answer.Subscriptions, started)
+	}
+	text, err := s.m.Keys.SignResume(ticket.Resume{Session: s.id, User: s.user, Expires: time.Now().Add(24 * time.Hour)})
+	if err != nil {
+		s.m.Log.Error("a resume ticket could not be signed", "error", err)
+	}
+	answer.Session = text
+	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Connected{Connected: answer}})
+	for _, feed := range feeds {
+		s.run(ctx, 0, feed)
+	}
+}
+
+func (sv saved) wire() *parleyv1.Subscribe {
+	w := &parleyv1.Subscribe{Topic: sv.filter, Qos: sv.qos, Presence: sv.presence}
+	if sv.at != nil {
+		w.Since = protocol.WirePosition(*sv.at)
+	}
+	return w
+}
+
+func expiresIn(who auth.Identity) uint64 {
+	if who.Expires.IsZero() {
+		return 0
+	}
+	return uint64(max(time.Until(who.Expires).Milliseconds(), 1))
+}
+
+// refresh replaces the credentials of a live connection.
+func (s *Session) refresh(id uint64, c *parleyv1.Refresh) {
+	ctx, stop := context.WithTimeout(s.m.base, s.m.Limits.ConnectTimeout)
+	defer stop()
+	who, err := s.verify(ctx, c.GetToken())
+	switch {
+	case err != nil:
+		s.refuse(id, ClientError(err))
+		return
+	case who.User != s.user:
+		s.refuse(id, protocol.Forbidden.Errorf("this connection belongs to another user: open a new one"))
+		return
+	case who.ExpiredAt(time.Now()):
+		s.refuse(id, protocol.TokenExpired.Errorf("this token has expired too"))
+		return
+	}
+	s.mu.Lock()
+	s.identity = who
+	s.live.expires = who.Expires
+	next := s.live.next()
+	s.mu.Unlock()
+	s.m.wheel.Set(&s.timer, time.Until(next), s.onTimer)
+	s.reauthorize(ctx) // the new token may come with other roles
+	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Refreshed{Refreshed: &parleyv1.Refreshed{ExpiresInMs: expiresIn(who)}}})
+}
+
+// position returns what a client's position means.
+func position(p *parleyv1.Position) *message.Position {
+	if p == nil {
+		return nil
+	}
+	return &message.Position{Epoch: p.GetEpoch(), Seq: p.GetSeq()}
+}

@@ -1,0 +1,88 @@
+package session
+
+import (
+	"time"
+
+	"github.com/parleyhq/parley/message"
+)
+
+// record is what remains of a session whose connection is gone.
+type record struct {
+	user string
+	subs []saved
+}
+
+// saved is one subscription, and where to go on.
+type saved struct {
+	filter   string
+	qos      uint32
+	presence bool
+	at       *message.Position
+}
+
+// detached keeps records for a while, bounded in number; the oldest go first.
+// It is guarded by the manager's lock.
+type detached struct {
+	limit  int
+	window time.Duration
+	byID   map[string]keptRecord
+	order  []keptID
+}
+
+type keptRecord struct {
+	record
+	until time.Time
+}
+
+type keptID struct {
+	id    string
+	until time.Time
+}
+
+func (d *detached) len() int { return len(d.byID) }
+
+func (d *detached) put(id string, r record, now time.Time) {
+	if d.byID == nil {
+		d.byID = make(map[string]keptRecord)
+	}
+	d.expire(now)
+	for len(d.byID) >= d.limit && len(d.order) > 0 {
+		d.shift()
+	}
+	until := now.Add(d.window)
+	d.byID[id] = keptRecord{r, until}
+	d.order = append(d.order, keptID{id, until})
+}
+
+// take removes and returns the record of a session of this user.
+func (d *detached) take(id, user string, now time.Time) (record, bool) {
+	d.expire(now)
+	r, ok := d.byID[id]
+	if !ok || r.user != user {
+		return record{}, false
+	}
+	delete(d.byID, id) // its place in order goes when its time comes
+	return r.record, true
+}
+
+func (d *detached) expire(now time.Time) {
+	for len(d.order) > 0 && !now.Before(d.order[0].until) {
+		d.shift()
+	}
+}
+
+func (d *detached) shift() {
+	first := d.order[0]
+	d.order = d.order[1:]
+	if r, ok := d.byID[first.id]; ok && r.until.Equal(first.until) {
+		delete(d.byID, first.id)
+	}
+}
+
+func (d *detached) dropUser(user string) {
+	for id, r := range d.byID {
+		if r.user == user {
+			delete(d.byID, id)
+		}
+	}
+}

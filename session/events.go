@@ -1,0 +1,80 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxEvents bounds the lifecycle events that wait for the application.
+const maxEvents = 16_384
+
+// Event tells that a client has connected or disconnected.
+type Event struct {
+	User, Session, Node string
+	Connected           bool
+	Reason              string // of a disconnect
+	At                  time.Time
+}
+
+// events hands lifecycle events to the application in their order, off the
+// connections' path. When the application cannot keep up they are dropped,
+// counted and logged.
+type events struct {
+	log     *slog.Logger
+	queue   chan Event
+	dropped atomic.Uint64
+
+	mu    sync.RWMutex
+	hooks []func(Event)
+}
+
+func newEvents(log *slog.Logger) *events {
+	return &events{log: log, queue: make(chan Event, maxEvents)}
+}
+
+// OnEvent adds a hook that is called with every event, one at a time.
+func (m *Manager) OnEvent(f func(Event)) {
+	m.events.mu.Lock()
+	defer m.events.mu.Unlock()
+	m.events.hooks = append(m.events.hooks, f)
+}
+
+func (e *events) emit(ev Event) {
+	select {
+	case e.queue <- ev:
+	default:
+		if n := e.dropped.Add(1); n&(n-1) == 0 { // log at 1, 2, 4, 8 …
+			e.log.Warn("the application is too slow for its connect and disconnect hooks: events dropped", "total", n)
+		}
+	}
+}
+
+func (e *events) run(ctx context.Context) {
+	for {
+		select {
+		case ev := <-e.queue:
+			e.call(ev)
+		case <-ctx.Done():
+			for { // what happened before the end is still told
+				select {
+				case ev := <-e.queue:
+					e.call(ev)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (e *events) call(ev Event) {
+	e.mu.RLock()
+	hooks := e.hooks
+	e.mu.RUnlock()
+	for _, f := range hooks {
+		f(ev)
+	}
+}

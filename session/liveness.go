@@ -1,0 +1,61 @@
+package session
+
+import (
+	"time"
+
+	"github.com/parleyhq/parley/protocol"
+)
+
+// liveness decides, from the clock and what was heard, when a connection is
+// pinged and when it has to end. It is pure: no clock, no I/O.
+type liveness struct {
+	interval, timeout, idle time.Duration
+
+	connectBy time.Time // zero once connected
+	expires   time.Time // of the credentials; zero: never
+	heard     time.Time // any frame
+	active    time.Time // any command but pong
+	lastPing  time.Time
+	waiting   bool // for something to be heard after lastPing
+}
+
+// step returns what is due at now: a ping, or the end for a reason. Otherwise
+// it returns when to ask again.
+func (l *liveness) step(now time.Time) (ping bool, end *protocol.Reason, next time.Time) {
+	if !l.connectBy.IsZero() {
+		if !now.Before(l.connectBy) {
+			return false, &protocol.ConnectTimeout, time.Time{}
+		}
+		return false, nil, l.connectBy
+	}
+	if !l.expires.IsZero() && !now.Before(l.expires) {
+		return false, &protocol.TokenExpired, time.Time{}
+	}
+	if l.idle > 0 && !now.Before(l.active.Add(l.idle)) {
+		return false, &protocol.IdleTimeout, time.Time{}
+	}
+	if l.waiting && l.heard.After(l.lastPing) {
+		l.waiting = false
+	}
+	switch {
+	case l.waiting && !now.Before(l.lastPing.Add(l.timeout)):
+		return false, &protocol.PingTimeout, time.Time{}
+	case !l.waiting && !now.Before(l.lastPing.Add(l.interval)):
+		l.lastPing, l.waiting, ping = now, true, true
+	}
+	return ping, nil, l.next()
+}
+
+func (l *liveness) next() time.Time {
+	next := l.lastPing.Add(l.interval)
+	if l.waiting {
+		next = l.lastPing.Add(l.timeout)
+	}
+	if !l.expires.IsZero() && l.expires.Before(next) {
+		next = l.expires
+	}
+	if l.idle > 0 && l.active.Add(l.idle).Before(next) {
+		next = l.active.Add(l.idle)
+	}
+	return next
+}

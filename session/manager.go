@@ -1,0 +1,242 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parleyhq/parley/auth"
+	"github.com/parleyhq/parley/auth/ticket"
+	"github.com/parleyhq/parley/hub"
+	"github.com/parleyhq/parley/internal/wheel"
+	"github.com/parleyhq/parley/protocol"
+	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
+	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/routing"
+)
+
+// tick is how exact heartbeats and expiry are.
+const tick = 100 * time.Millisecond
+
+// Config is what a Manager is made of. PubSub, Router and Keys are required.
+type Config struct {
+	PubSub    *pubsub.Service
+	Router    *routing.Router
+	Keys      *ticket.Keys  // sign resume tickets
+	Tickets   *ticket.Once  // one-use tickets in the connect command; may be nil
+	Verifier  auth.Verifier // tokens in the connect command; may be nil
+	Anonymous bool          // serve those who do not say who they are
+	Limits    Limits
+	Node      string
+	Log       *slog.Logger
+}
+
+// Manager holds the sessions of a node. Methods may be called concurrently.
+type Manager struct {
+	Config
+	wheel  *wheel.Wheel
+	ping   *hub.Delivery
+	events *events
+	base   context.Context // of requests; ends with the manager
+	cancel context.CancelFunc
+
+	mu        sync.RWMutex
+	sessions  map[string]*Session
+	users     map[string]map[*Session]struct{}
+	addresses map[string]int
+	open      int // accepted, whether connected or not
+	draining  bool
+	empty     chan struct{} // closed when draining and open is 0
+	detached  detached
+
+	background sync.WaitGroup
+	calls      sync.WaitGroup
+	counts     counts
+}
+
+type counts struct {
+	accepted, resumed, errors, calls atomic.Uint64
+	ended                            sync.Map // reason code → *atomic.Uint64
+}
+
+// NewManager returns a manager. Start must be called.
+func NewManager(c Config) *Manager {
+	c.Limits = c.Limits.WithDefaults()
+	c.Log = cmp.Or(c.Log, slog.Default())
+	m := &Manager{
+		Config: c, wheel: wheel.New(tick),
+		ping:      &hub.Delivery{Event: &parleyv1.Reply{Reply: &parleyv1.Reply_Ping{Ping: &parleyv1.Ping{}}}},
+		sessions:  make(map[string]*Session),
+		users:     make(map[string]map[*Session]struct{}),
+		addresses: make(map[string]int),
+		empty:     make(chan struct{}),
+	}
+	m.events = newEvents(c.Log)
+	m.detached.limit = c.Limits.DetachedSessions
+	m.detached.window = c.Limits.ResumeWindow
+	m.base, m.cancel = context.WithCancel(context.Background())
+	return m
+}
+
+// Start begins keeping time. What runs ends with Close.
+func (m *Manager) Start() {
+	m.background.Go(func() { m.wheel.Run(m.base) })
+	m.background.Go(func() { m.events.run(m.base) })
+}
+
+// Admit tells whether a connection from address may be opened, before the
+// handshake is answered.
+func (m *Manager) Admit(address string) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	switch {
+	case m.draining:
+		return protocol.Draining.Errorf("this node is shutting down: connect again").After(m.Limits.DrainSpread)
+	case m.Limits.ConnectionsNode > 0 && m.open >= m.Limits.ConnectionsNode:
+		return protocol.Overloaded.Errorf("this node has all the connections it may: try again later").After(m.Limits.DrainSpread)
+	case m.Limits.ConnectionsOneIP > 0 && m.addresses[address] >= m.Limits.ConnectionsOneIP:
+		return protocol.RateLimited.Errorf("too many connections from %s: at most %d", address, m.Limits.ConnectionsOneIP).After(m.Limits.DrainSpread)
+	}
+	return nil
+}
+
+// Accept begins the session of a new connection. The transport then calls
+// Handle for every frame and End when the connection is over.
+func (m *Manager) Accept(conn Conn, info Info) *Session {
+	now := time.Now()
+	s := &Session{m: m, conn: conn, info: info, subs: make(map[string]*subscription)}
+	s.live = liveness{interval: m.Limits.HeartbeatInterval, timeout: m.Limits.HeartbeatTimeout, idle: m.Limits.IdleTimeout, connectBy: now.Add(m.Limits.ConnectTimeout)}
+	m.counts.accepted.Add(1)
+	m.mu.Lock()
+	m.open++
+	m.addresses[info.Address]++
+	draining := m.draining
+	m.mu.Unlock()
+	if draining {
+		s.leave(protocol.Draining, 0)
+		return s
+	}
+	m.wheel.Set(&s.timer, m.Limits.ConnectTimeout, s.onTimer)
+	return s
+}
+
+// enter registers a session that has connected, taking over the one with the
+// same id.
+func (m *Manager) enter(s *Session, id string, who auth.Identity) error {
+	m.mu.Lock()
+	old := m.sessions[id]
+	devices := len(m.users[who.User])
+	if old != nil {
+		devices--
+	}
+	if who.User != "" && devices >= m.Limits.ConnectionsUser {
+		m.mu.Unlock()
+		return protocol.LimitReached.Errorf("%d connections are open for this user, at most %d: close one", devices, m.Limits.ConnectionsUser)
+	}
+	if old != nil {
+		m.forget(old)
+	}
+	m.sessions[id] = s
+	if who.User != "" {
+		if m.users[who.User] == nil {
+			m.users[who.User] = make(map[*Session]struct{})
+		}
+		m.users[who.User][s] = struct{}{}
+	}
+	m.mu.Unlock()
+	if old != nil {
+		old.takenOver()
+	}
+	return nil
+}
+
+// forget takes a session out of the indexes; mu is held.
+func (m *Manager) forget(s *Session) {
+	if m.sessions[s.id] != s {
+		return
+	}
+	delete(m.sessions, s.id)
+	if set := m.users[s.user]; set != nil {
+		delete(set, s)
+		if len(set) == 0 {
+			delete(m.users, s.user)
+		}
+	}
+}
+
+// leave unregisters a session that has ended.
+func (m *Manager) left(s *Session, keep *record) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if keep != nil && m.sessions[s.id] == s {
+		m.detached.put(s.id, *keep, time.Now())
+	}
+	m.forget(s)
+	m.open--
+	if m.addresses[s.info.Address]--; m.addresses[s.info.Address] <= 0 {
+		delete(m.addresses, s.info.Address)
+	}
+	if m.draining && m.open == 0 {
+		close(m.empty)
+	}
+}
+
+// Drain refuses new connections and asks every client to leave, then waits
+// until they have. When ctx ends first, the rest is cut off.
+func (m *Manager) Drain(ctx context.Context) error {
+	m.mu.Lock()
+	first := !m.draining
+	m.draining = true
+	if first && m.open == 0 {
+		close(m.empty)
+	}
+	all := m.list()
+	m.mu.Unlock()
+	for _, s := range all {
+		s.leave(protocol.Draining, m.spread())
+	}
+	select {
+	case <-m.empty:
+		return nil
+	case <-ctx.Done():
+	}
+	for _, s := range m.all() {
+		s.conn.Abort()
+	}
+	return ctx.Err()
+}
+
+// spread is how long one client waits before it comes back, so that not all
+// come at once.
+func (m *Manager) spread() time.Duration {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	part := uint64(b[0])<<16 | uint64(b[1])<<8 | uint64(b[2])
+	return time.Duration(uint64(m.Limits.DrainSpread) * part >> 24)
+}
+
+// Close cancels the requests under way and waits for everything the manager
+// began. Sessions must have been drained before.
+func (m *Manager) Close() {
+	m.cancel()
+	m.calls.Wait()
+	m.background.Wait()
+}
+
+func (m *Manager) list() []*Session {
+	out := make([]*Session, 0, len(m.sessions))
+	for _, s := range m.sessions {
+		out = append(out, s)
+	}
+	return out
+}
+
+func (m *Manager) all() []*Session {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.list()
+}

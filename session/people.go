@@ -1,0 +1,152 @@
+package session
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/parleyhq/parley/hub"
+	"github.com/parleyhq/parley/protocol"
+	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/topic"
+)
+
+// This file is about people rather than connections: everything that goes by
+// user or role.
+
+// ofUser returns the sessions of one person.
+func (m *Manager) ofUser(user string) []*Session {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	out := make([]*Session, 0, len(m.users[user]))
+	for s := range m.users[user] {
+		out = append(out, s)
+	}
+	return out
+}
+
+// Online reports whether a person has a connection to this node.
+func (m *Manager) Online(user string) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.users[user]) > 0
+}
+
+// DeliverDirect hands d to those a direct topic names: $user/…, $session/…,
+// $role/… or $all. It returns how many they were.
+func (m *Manager) DeliverDirect(name topic.Name, d *hub.Delivery) int {
+	n := 0
+	for _, s := range m.named(string(name)) {
+		if d.Message != nil && d.Message.Except != "" && d.Message.Except == s.id {
+			continue
+		}
+		s.Deliver(d)
+		n++
+	}
+	return n
+}
+
+func (m *Manager) named(name string) []*Session {
+	if user, ok := strings.CutPrefix(name, pubsub.UserPrefix); ok {
+		return m.ofUser(user)
+	}
+	if id, ok := strings.CutPrefix(name, pubsub.SessionPrefix); ok {
+		m.mu.RLock()
+		defer m.mu.RUnlock()
+		if s := m.sessions[id]; s != nil {
+			return []*Session{s}
+		}
+		return nil
+	}
+	if role, ok := strings.CutPrefix(name, pubsub.RolePrefix); ok {
+		return slices.DeleteFunc(m.all(), func(s *Session) bool { return !s.Identity().HasRole(role) })
+	}
+	if name == pubsub.Everybody {
+		return m.all()
+	}
+	return nil
+}
+
+// Disconnect ends all connections of a person and returns how many there
+// were. They do not come back by themselves.
+func (m *Manager) Disconnect(user, why string) int {
+	sessions := m.ofUser(user)
+	for _, s := range sessions {
+		s.conn.Reply(protocol.Disconnected.Errorf("%s", why).Reply(0))
+		s.leave(protocol.Disconnected, 0)
+	}
+	m.mu.Lock()
+	m.detached.dropUser(user)
+	m.mu.Unlock()
+	return len(sessions)
+}
+
+// Reauthorize checks anew what a person is subscribed to and ends what they
+// may no longer receive. It returns how many subscriptions ended.
+func (m *Manager) Reauthorize(ctx context.Context, user string) int {
+	n := 0
+	for _, s := range m.ofUser(user) {
+		n += s.reauthorize(ctx)
+	}
+	return n
+}
+
+// Stats are counts since the start, and of the moment.
+type Stats struct {
+	Open, Users, Detached            int
+	Accepted, Resumed, Errors, Calls uint64
+	Ended                            map[string]uint64 // by reason
+	DroppedEvents                    uint64
+	Draining                         bool
+}
+
+// Stats returns the counts.
+func (m *Manager) Stats() Stats {
+	st := Stats{
+		Accepted: m.counts.accepted.Load(), Resumed: m.counts.resumed.Load(), Errors: m.counts.errors.Load(),
+		Calls: m.counts.calls.Load(), Ended: make(map[string]uint64), DroppedEvents: m.events.dropped.Load(),
+	}
+	m.counts.ended.Range(func(k, v any) bool {
+		code, _ := k.(string)
+		if n, ok := v.(*atomic.Uint64); ok {
+			st.Ended[code] = n.Load()
+		}
+		return true
+	})
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	st.Open, st.Users, st.Detached, st.Draining = m.open, len(m.users), m.detached.len(), m.draining
+	return st
+}
+
+func (c *counts) end(code string) {
+	v, _ := c.ended.LoadOrStore(code, new(atomic.Uint64))
+	if n, ok := v.(*atomic.Uint64); ok {
+		n.Add(1)
+	}
+}
+
+// Described is one connection, as an operator sees it.
+type Described struct {
+	Session, User, Transport, Address, Device string
+	Since                                     time.Time
+	Subscriptions                             int
+}
+
+// Sessions describes up to limit connections, of one user or of all ("").
+func (m *Manager) Sessions(user string, limit int) []Described {
+	sessions := m.all()
+	if user != "" {
+		sessions = m.ofUser(user)
+	}
+	out := make([]Described, 0, min(limit, len(sessions)))
+	for _, s := range sessions {
+		if len(out) == limit {
+			break
+		}
+		out = append(out, s.describe())
+	}
+	return out
+}

@@ -1,0 +1,283 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/parleyhq/parley/auth"
+	"github.com/parleyhq/parley/hub"
+	"github.com/parleyhq/parley/internal/wheel"
+	"github.com/parleyhq/parley/message"
+	"github.com/parleyhq/parley/protocol"
+	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
+	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/topic"
+)
+
+// Session is one connection's client. Handle is called by one goroutine at a
+// time; everything else may be called concurrently.
+type Session struct {
+	m    *Manager
+	conn Conn
+	info Info
+
+	// Set once by connect, read freely afterwards.
+	id, user, device string
+	since            time.Time
+	connected        atomic.Bool
+
+	timer  wheel.Timer
+	frames *rate.Limiter
+	errors *rate.Limiter
+	calls  atomic.Int32
+
+	mu       sync.Mutex
+	identity auth.Identity
+	live     liveness
+	subs     map[string]*subscription
+	ended    bool
+	leaving  *protocol.Reason // why the server ends it
+}
+
+// subscription is one filter a client receives.
+type subscription struct {
+	feed     *pubsub.Feed
+	qos      uint32
+	epoch    string
+	acked    uint64
+	presence bool
+}
+
+var _ pubsub.Receiver = (*Session)(nil)
+
+// ID returns the session's id; empty before connect.
+func (s *Session) ID() string { return s.id }
+
+// Identity returns who the client is at the moment.
+func (s *Session) Identity() auth.Identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity
+}
+
+// Deliver hands d to the client.
+func (s *Session) Deliver(d *hub.Delivery) { s.conn.Deliver(d) }
+
+// Ready waits until the client has taken half of what is queued for it.
+func (s *Session) Ready(ctx context.Context) error {
+	ready := s.conn.Ready()
+	if ready == nil {
+		return nil
+	}
+	ctx, stop := context.WithTimeout(ctx, s.m.Limits.HeartbeatInterval)
+	defer stop()
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Handle takes the commands of one frame, in the order the client sent them.
+func (s *Session) Handle(frame []protocol.Incoming) {
+	now := time.Now()
+	s.hear(now, frame)
+	if !s.allowed(now) {
+		return
+	}
+	for i := range frame {
+		in := &frame[i]
+		switch {
+		case s.gone():
+			return
+		case in.Err != nil:
+			s.refuse(in.ID, in.Err)
+		case !s.connected.Load() && in.Command.GetConnect() == nil:
+			s.refuse(in.ID, protocol.Unauthorized.Errorf("the first command must be connect"))
+			s.leave(protocol.BadProtocol, 0)
+		default:
+			s.do(in.ID, in.Command)
+		}
+	}
+}
+
+func (s *Session) gone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended || s.leaving != nil
+}
+
+// hear notes that the client is alive.
+func (s *Session) hear(now time.Time, frame []protocol.Incoming) {
+	only := len(frame) == 1 && frame[0].Command.GetPong() != nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live.heard = now
+	if !only {
+		s.live.active = now
+	}
+}
+
+func (s *Session) allowed(now time.Time) bool {
+	if s.frames == nil {
+		n := s.m.Limits.FramesPerSecond
+		s.frames = rate.NewLimiter(rate.Limit(n), 2*n)
+	}
+	if s.frames.AllowN(now, 1) {
+		return true
+	}
+	s.refuse(0, protocol.RateLimited.Errorf("more than %d frames a second: slow down; this frame was not looked at", s.m.Limits.FramesPerSecond).After(time.Second))
+	return false
+}
+
+// refuse answers with an error and, when the client has made too many, ends
+// the connection.
+func (s *Session) refuse(id uint64, err *protocol.Error) {
+	s.m.counts.errors.Add(1)
+	s.conn.Reply(err.Reply(id))
+	s.mu.Lock()
+	if s.errors == nil {
+		s.errors = rate.NewLimiter(1, s.m.Limits.Errors)
+	}
+	spent := !s.errors.Allow()
+	s.mu.Unlock()
+	if spent {
+		s.leave(protocol.ErrorBudget, 0)
+	}
+}
+
+// leave tells the client that the connection ends and why, and ends it.
+func (s *Session) leave(r protocol.Reason, retryAfter time.Duration) {
+	s.mu.Lock()
+	if s.ended || s.leaving != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.leaving = &r
+	s.mu.Unlock()
+	s.conn.Reply(&parleyv1.Reply{Reply: &parleyv1.Reply_Leaving{
+		Leaving: &parleyv1.Leaving{Reason: r.Code, RetryAfterMs: uint64(retryAfter.Milliseconds())},
+	}})
+	s.conn.Close(r)
+}
+
+// takenOver ends the connection because a newer one goes on with its session.
+func (s *Session) takenOver() { s.leave(protocol.TakenOver, 0) }
+
+// End releases everything the session holds. The transport calls it once,
+// when the connection is over, with the reason if it was the client's doing.
+func (s *Session) End(why protocol.Reason) {
+	s.m.wheel.Stop(&s.timer)
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.ended = true
+	subs := s.subs
+	s.subs = nil
+	if s.leaving != nil {
+		why = *s.leaving
+	}
+	s.mu.Unlock()
+	var keep *record
+	if s.connected.Load() && why.Retry != protocol.RetryNever {
+		keep = &record{user: s.user}
+	}
+	for filter, sub := range subs {
+		sub.feed.Close()
+		if keep != nil {
+			keep.subs = append(keep.subs, sub.saved(filter))
+		}
+	}
+	s.m.left(s, keep)
+	s.m.counts.end(why.Code)
+	if s.connected.Load() {
+		s.m.events.emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Reason: why.Code, At: time.Now()})
+	}
+}
+
+// saved tells where the subscription goes on: behind what the client has
+// acknowledged, or, where it does not acknowledge, behind what was sent.
+func (sub *subscription) saved(filter string) saved {
+	out := saved{filter: filter, qos: sub.qos, presence: sub.presence}
+	if topic.Filter(filter).Wildcard() {
+		return out
+	}
+	seq := sub.feed.Sent()
+	if sub.qos > 0 {
+		seq = sub.acked
+	}
+	if seq > 0 {
+		out.at = &message.Position{Epoch: sub.epoch, Seq: seq}
+	}
+	return out
+}
+
+// onTimer runs on the wheel.
+func (s *Session) onTimer(now time.Time) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	ping, end, next := s.live.step(now)
+	s.mu.Unlock()
+	if end != nil {
+		s.leave(*end, 0)
+		return
+	}
+	if ping {
+		s.conn.Deliver(s.m.ping)
+	}
+	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
+}
+
+func (s *Session) describe() Described {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Described{
+		Session: s.id, User: s.user, Transport: s.info.Transport, Address: s.info.Address,
+		Device: s.device, Since: s.since, Subscriptions: len(s.subs),
+	}
+}
+
+// reauthorize ends the subscriptions the client may no longer have.
+func (s *Session) reauthorize(ctx context.Context) int {
+	s.mu.Lock()
+	who := s.identity
+	filters := make([]string, 0, len(s.subs))
+	for f := range s.subs {
+		filters = append(filters, f)
+	}
+	s.mu.Unlock()
+	n := 0
+	for _, f := range filters {
+		if s.m.PubSub.Authorize(ctx, who, auth.ActionSubscribe, topic.Filter(f)) == nil {
+			continue
+		}
+		if s.drop(f) {
+			n++
+			s.conn.Reply(&parleyv1.Reply{Reply: &parleyv1.Reply_Unsubscribed{Unsubscribed: &parleyv1.Unsubscribed{Topic: f}}})
+		}
+	}
+	return n
+}
+
+// drop ends one subscription.
+func (s *Session) drop(filter string) bool {
+	s.mu.Lock()
+	sub := s.subs[filter]
+	delete(s.subs, filter)
+	s.mu.Unlock()
+	if sub == nil {
+		return false
+	}
+	sub.feed.Close()
+	return true
+}
