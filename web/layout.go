@@ -54,7 +54,7 @@ func (l *Layout) Boot() map[string]any {
 func roomStates(rooms []Room) []map[string]any {
 	out := make([]map[string]any, 0, len(rooms))
 	for _, r := range rooms {
-		out = append(out, map[string]any{"id": r.ID, "kind": r.Kind, "unread": r.Unread, "last_seq": r.LastSeq})
+		out = append(out, map[string]any{"id": r.ID, "kind": r.Kind, "joined": r.Joined, "unread": r.Unread, "last_seq": r.LastSeq})
 	}
 	return out
 }

@@ -133,6 +133,7 @@ type Room struct {
 	Title       string    `json:"title"`
 	Description string    `json:"description"`
 	Peer        *Person   `json:"peer,omitempty"` // the other person of a direct conversation
+	Joined      bool      `json:"joined"`         // the reader is a member: only then the modules count what is unread
 	Unread      int       `json:"unread"`
 	LastSeq     uint64    `json:"last_seq"`
 	LastAt      time.Time `json:"last_at"`

@@ -107,7 +107,7 @@ func (d *Drawer) Rooms(ctx context.Context, tx store.Tx, cs []store.Conversation
 	out := make([]web.Room, len(cs))
 	for i, c := range cs {
 		out[i] = web.Room{
-			ID: c.PublicID, Kind: string(c.Kind), Title: c.Title, Description: c.About, Unread: places.unread(c),
+			ID: c.PublicID, Kind: string(c.Kind), Title: c.Title, Description: c.About, Joined: places.joined(c), Unread: places.unread(c),
 			LastSeq: uint64(c.LastSeq), LastAt: moment(c.LastMessageAt), LastText: last[c.ID], Members: int(c.MemberCount), //nolint:gosec // a seq is positive
 		}
 		if c.Kind == store.Direct && reader != nil {
@@ -150,9 +150,14 @@ func placesOf(ctx context.Context, tx store.Tx, reader *store.User, ids []int64)
 }
 
 func (p places) unread(c store.Conversation) int {
-	m, ok := p[c.ID]
-	if !ok || m.LeftSeq != nil || m.Role == store.Reader && c.Kind != store.Post {
+	if !p.joined(c) {
 		return 0
 	}
+	m := p[c.ID]
 	return int(m.Unread(c.LastSeq))
+}
+
+func (p places) joined(c store.Conversation) bool {
+	m, ok := p[c.ID]
+	return ok && m.LeftSeq == nil && (m.Role != store.Reader || c.Kind == store.Post)
 }

@@ -56,12 +56,14 @@ export class Actions {
     if (!body || row.dataset.body === undefined || one('.edit-box', row)) return;
     const text = h('textarea', { rows: '2', 'aria-label': t('message.edit_title') });
     text.value = row.dataset.body;
-    const close = () => { box.remove(); body.hidden = false; row.focus({ preventScroll: true }); };
+    const before = /** @type {HTMLElement | null} */ (document.activeElement);
+    const close = () => { box.remove(); body.hidden = false; (before?.isConnected ? before : row).focus({ preventScroll: true }); };
     const save = async () => {
       const value = text.value.trim();
       if (!value || value === row.dataset.body) return close();
       try {
         const message = await this.live.call('message.edit', { conversation: this.conversation, seq: Number(row.dataset.seq), body: value }, { idempotent: true });
+        close();
         this.thread.keepingPlace(() => this.thread.put(message));
       } catch (error) {
         toastError(error);

@@ -64,7 +64,7 @@ function drawLast(message) {
 
 /** @param {import('./types.js').Room} room a direct conversation nobody listed yet */
 function addDirect(room) {
-  rooms.set(room.id, { id: room.id, kind: room.kind, unread: 0, last_seq: room.last_seq });
+  rooms.set(room.id, { id: room.id, kind: room.kind, joined: true, unread: 0, last_seq: room.last_seq });
   const list = one('[data-list="directs"]');
   if (!list || !room.peer) return;
   one('[data-empty]', list)?.remove();
@@ -76,15 +76,17 @@ function addDirect(room) {
 function tookDirect(p, current) {
   if (!rooms.has(p.room.id)) addDirect(p.room);
   drawLast(p.message);
+  const room = rooms.get(p.room.id);
+  if (room) room.last_seq = p.message.seq;
   if (p.message.author.id === boot.user?.id || p.room.id === current) return;
   setUnread(p.room.id, (rooms.get(p.room.id)?.unread ?? 0) + 1);
-  toast(h('a', { href: roomURL(p.room) }, h('b', {}, p.message.author.display), ` ${shorten(p.message.body, 80)}`));
+  toast(h('a', { href: roomURL(p.room) }, h('b', {}, p.message.author.display), ` ${shorten(p.message.body, 80)}`), 'note');
 }
 
 /** @param {import('./types.js').Notification} n @param {string | undefined} current */
 function announce(n, current) {
   if (n.kind === 'direct' || (current && n.url.split('#')[0] === location.pathname)) return;
-  toast(h('a', { href: `/notifications/${encodeURIComponent(n.id)}` }, h('b', {}, n.actor.display), ` ${t(`note.${n.kind}`)} `, h('b', {}, n.title)));
+  toast(h('a', { href: `/notifications/${encodeURIComponent(n.id)}` }, h('b', {}, n.actor.display), ` ${t(`note.${n.kind}`)} `, h('b', {}, n.title)), 'note');
 }
 
 /**
@@ -93,9 +95,10 @@ function announce(n, current) {
  */
 export function startBadges(live, current) {
   for (const room of boot.rooms ?? []) {
-    if (room.id === current) continue;
+    if (room.id === current || !room.joined) continue;
     live.subscribe(`community/c/${room.id}`, (m) => {
       if (m.type !== 'message.created') return;
+      room.last_seq = m.payload.seq;
       drawLast(m.payload);
       if (m.payload.author.id !== boot.user?.id) setUnread(room.id, (rooms.get(room.id)?.unread ?? 0) + 1);
     });
@@ -104,7 +107,7 @@ export function startBadges(live, current) {
     const p = m.payload;
     if (m.type === 'direct.message') tookDirect(p, current);
     if (m.type === 'notification.created') announce(p.notification, current);
-    if (m.type === 'read.changed' && p.conversation !== current) setUnread(p.conversation, 0);
+    if (m.type === 'read.changed' && p.conversation !== current) setUnread(p.conversation, Math.max(0, (rooms.get(p.conversation)?.last_seq ?? 0) - p.seq));
     setInbox(p.unread);
   });
   drawTotals();

@@ -52,7 +52,7 @@ export function startFeed(live) {
   /** @type {Map<string, PostSummary>} */
   const waiting = new Map();
   const pill = new Pill('posts', 'n.new_posts', 'up', () => {
-    const pinned = all('.post-row', list).filter((row) => one('.post-title > .icon', row)).at(-1);
+    const pinned = all('[data-pinned]', list).at(-1);
     for (const p of waiting.values()) {
       const row = drawPost(p, !category);
       if (pinned) pinned.after(row);

@@ -6,6 +6,7 @@ import { h, icon } from './dom.js';
 import { t } from './i18n.js';
 import { link } from './connection.js';
 import { recall, remember } from './store.js';
+import { reasonOf } from './toast.js';
 
 /** @typedef {import('./types.js').Quote} Quote */
 /** @typedef {{key: string, body: string, at: number, quote: Quote | null, failed?: string}} Item */
@@ -57,7 +58,7 @@ export class Outbox {
       this.thread.keepingPlace(() => this.thread.put({ ...message, key: item.key }));
       this.#sent(message.seq);
     } catch (error) {
-      item.failed = error instanceof Error ? error.message : String(error);
+      item.failed = reasonOf(error);
       this.#save();
       this.#drawFailed(item);
     }

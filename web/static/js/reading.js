@@ -14,6 +14,8 @@ export class Reading {
     /** @type {Set<number>} */
     this.visible = new Set();
     this.timer = 0;
+    /** Everything was read, or nothing ever: saying so once makes the reader a follower. */
+    this.owed = 0;
     this.observer = new IntersectionObserver((entries) => this.#seen(entries), { root: box, threshold: [0.1, 0.5] });
     for (const name of ['focus', 'blur']) addEventListener(name, () => this.#wait());
     document.addEventListener('visibilitychange', () => this.#wait());
@@ -22,6 +24,12 @@ export class Reading {
   /** @param {HTMLElement} row */
   watch(row) {
     if (Number(row.dataset.seq) > this.seq) this.observer.observe(row);
+  }
+
+  /** Marks up to seq as soon as anybody looks at the page. @param {number} seq */
+  owe(seq) {
+    this.owed = seq;
+    this.#wait();
   }
 
   /** Another device was here. @param {number} seq */
@@ -43,10 +51,11 @@ export class Reading {
 
   #wait() {
     clearTimeout(this.timer);
-    const far = Math.max(0, ...this.visible);
-    if (far <= this.seq || !document.hasFocus() || document.visibilityState !== 'visible') return;
+    const far = Math.max(this.owed, ...this.visible);
+    if (!far || (far <= this.seq && !this.owed) || !document.hasFocus() || document.visibilityState !== 'visible') return;
     this.timer = setTimeout(() => {
-      this.seq = far;
+      this.seq = Math.max(this.seq, far);
+      this.owed = 0;
       for (const seq of this.visible) if (seq <= far) this.visible.delete(seq);
       this.mark(far);
     }, LOOKED_AT);

@@ -24,24 +24,25 @@ function body(m) {
   return element;
 }
 
-/** @param {Message} m */
-function rights(m) {
+/** Loaded pages say what this reader may do; live events are the same for all. @param {Message} m @param {boolean} loaded */
+function rights(m, loaded) {
   const me = boot.user;
+  if (loaded) return { edit: !!m.can_edit, remove: !!m.can_delete };
   const own = m.author.id === me?.id;
-  return { edit: m.can_edit || own, remove: m.can_delete || own || me?.role === 'admin' || me?.role === 'moderator' };
+  return { edit: own, remove: own || me?.role === 'admin' || me?.role === 'moderator' };
 }
 
-/** Clicks are handled once for the whole list: see actions.js. @param {Message} m */
-function actions(m) {
+/** Clicks are handled once for the whole list: see actions.js. @param {Message} m @param {boolean} loaded */
+function actions(m, loaded) {
   if (m.deleted || !boot.user) return null;
-  const can = rights(m);
+  const can = rights(m, loaded);
   /** @param {string} name @param {string} glyph */
   const button = (name, glyph) => iconButton(glyph, t(`message.${name}`), () => {}, { 'data-action': name });
   return h('div', { class: 'msg-actions' }, button('reply', 'reply'), can.edit && button('edit', 'pencil'), can.remove && button('delete', 'trash'));
 }
 
-/** @param {Message} m @param {Kind} kind */
-function content(m, kind) {
+/** @param {Message} m @param {Kind} kind @param {boolean} loaded */
+function content(m, kind, loaded) {
   const at = new Date(m.created);
   const head = h('header', { class: 'msg-head' },
     h('a', { class: 'msg-author', href: profileURL(m.author) }, m.author.display), roleTag(m.author.role),
@@ -50,19 +51,19 @@ function content(m, kind) {
   return [
     h('div', { class: 'msg-gutter' }, avatar(m.author), kind === 'chat' && timeTag(at, 'clock')),
     h('div', { class: 'msg-main' }, head, m.reply_to && quote(m.reply_to), body(m)),
-    actions(m),
+    actions(m, loaded),
   ];
 }
 
-/** @param {Message} m @param {Kind} kind */
-export function drawRow(m, kind) {
+/** @param {Message} m @param {Kind} kind @param {boolean} loaded with history.load, not by an event */
+export function drawRow(m, kind, loaded) {
   const own = m.author.id === boot.user?.id;
   const named = !own && !!boot.user && !!m.mentions?.includes(boot.user.id);
   const row = h('article', {
     class: `msg${own ? ' own' : ''}${named ? ' named' : ''}${m.deleted ? ' deleted' : ''}`,
     id: `c${m.seq}`, 'data-seq': m.seq, 'data-author': m.author.id, 'data-at': new Date(m.created).getTime(), tabindex: '-1',
-  }, ...content(m, kind));
-  if (rights(m).edit && !m.deleted) row.dataset.body = m.body;
+  }, ...content(m, kind, loaded));
+  if (rights(m, loaded).edit && !m.deleted) row.dataset.body = m.body;
   return row;
 }
 

@@ -47,6 +47,10 @@ export class Thread {
     return Math.min(...this.rows.keys());
   }
 
+  get newest() {
+    return Math.max(0, ...this.rows.keys());
+  }
+
   // Where the reader is
 
   /** Pixels between what is seen and the end of the list. */
@@ -81,12 +85,12 @@ export class Thread {
 
   // Messages
 
-  /** Adds or replaces. Reports whether it was new. @param {Message} m */
-  put(m) {
+  /** Adds or replaces. Reports whether it was new. @param {Message} m @param {boolean} [loaded] with history.load */
+  put(m, loaded = false) {
     this.lastSeq = Math.max(this.lastSeq, m.seq);
     const pending = m.key ? this.pending.get(m.key) : undefined;
     if (m.key) this.pending.delete(m.key);
-    const row = drawRow(m, this.kind);
+    const row = drawRow(m, this.kind, loaded);
     const known = this.rows.get(m.seq);
     this.rows.set(m.seq, row);
     if (known) {
@@ -118,11 +122,6 @@ export class Thread {
     const start = after ?? one('[data-start]', this.list);
     if (start) start.after(row);
     else this.list.prepend(row);
-  }
-
-  /** Older ones, oldest first. @param {Message[]} messages */
-  putOlder(messages) {
-    for (const m of messages) this.put(m);
   }
 
   /** Forgets everything drawn: the history cannot be continued. */

@@ -32,12 +32,15 @@ class ThreadPage {
     this.typing = new Typing(/** @type {HTMLElement} */ (one('[data-typing]') ?? h('div')));
     /** @type {HTMLElement | null} */
     this.firstNew = null;
-    this.pill = new Pill('thread', 'n.new_messages', 'down', () => this.#follow());
+    this.pill = new Pill('thread', start.kind === 'chat' ? 'n.new_messages' : 'n.new_comments', 'down', () => this.#follow());
     this.reading = new Reading(this.thread.box, start.read_seq, (seq) => this.#markRead(seq));
     for (const row of this.thread.rows.values()) this.reading.watch(row);
+    if (start.read_seq >= start.last_seq) this.reading.owe(start.last_seq);
     this.#write(start);
     this.#subscribe(start);
     this.#scrolling();
+    // A page of older messages, reached without scripts or by its address, is not where live ones go on.
+    if (this.thread.rows.size && this.thread.newest < start.last_seq) this.#reload();
   }
 
   // Writing
@@ -69,7 +72,7 @@ class ThreadPage {
     this.live.on('direct', (m) => {
       if (m.type === 'read.changed' && m.payload.conversation === this.id) {
         this.reading.moveTo(m.payload.seq);
-        setUnread(this.id, 0);
+        setUnread(this.id, Math.max(0, this.thread.lastSeq - this.reading.seq));
       }
     });
   }
@@ -161,7 +164,7 @@ class ThreadPage {
       const page = await this.live.call('history.load', { conversation: this.id, before: this.thread.oldest, limit: PAGE }, { idempotent: true });
       this.more = page.more;
       this.thread.keepingPlace(() => {
-        this.thread.putOlder(page.messages ?? []);
+        for (const m of page.messages ?? []) this.thread.put(m, true);
         if (!page.more) place.remove();
         for (const begin of all('[data-start]', list)) begin.hidden = page.more;
       });
@@ -179,11 +182,11 @@ class ThreadPage {
     const messages = /** @type {Message[]} */ (page?.messages ?? []);
     if (!messages.length) return;
     this.thread.keepingPlace(() => {
-      if (messages[0].seq > this.thread.lastSeq + 1) {
+      if (messages[0].seq > this.thread.newest + 1) {
         this.thread.clear();
         this.more = page.more;
       }
-      for (const m of messages) this.thread.put(m);
+      for (const m of messages) this.thread.put(m, true);
     });
     for (const row of this.thread.rows.values()) this.reading.watch(row);
   }

@@ -12,17 +12,21 @@ function leaveLater(toast) {
   toast.addEventListener('pointerleave', () => { timer = setTimeout(() => toast.remove(), STAYS / 2); });
 }
 
-/** @param {string | Node} content @param {'ok' | 'error'} [kind] */
+const ICONS = { ok: 'check', error: 'alert', note: 'bell' };
+
+/** @param {string | Node} content @param {'ok' | 'error' | 'note'} [kind] */
 export function toast(content, kind = 'ok') {
-  const element = h('div', { class: `toast ${kind}` }, icon(kind === 'error' ? 'alert' : 'check'), h('span', {}, content),
+  const element = h('div', { class: `toast ${kind}` }, icon(ICONS[kind]), h('span', {}, content),
     iconButton('close', t('close'), () => element.remove()));
   one('#toasts')?.append(element);
   leaveLater(element);
 }
 
+/** What the server refused is a key of the catalogue or text. @param {unknown} error */
+export const reasonOf = (error) => t(error instanceof Error ? error.message : String(error));
+
 /** @param {unknown} error */
-export const toastError = (error) =>
-  toast(t('toast.failed', { reason: error instanceof Error ? error.message : String(error) }), 'error');
+export const toastError = (error) => toast(t('toast.failed', { reason: reasonOf(error) }), 'error');
 
 /** @param {string} question @param {string} action the word on the button @returns {Promise<boolean>} */
 export function confirm(question, action) {

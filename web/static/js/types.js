@@ -9,9 +9,9 @@
  * @typedef {{conversation: string, seq: number, id: string, author: Person, html: string, body: string, created: string,
  *   edited: boolean, deleted: boolean, reply_to?: Quote, key?: string, mentions?: string[], can_edit?: boolean, can_delete?: boolean}} Message
  */
-/** @typedef {{id: string, kind: string, unread: number, last_seq: number}} RoomState */
+/** @typedef {{id: string, kind: string, joined: boolean, unread: number, last_seq: number}} RoomState */
 /**
- * @typedef {{id: string, kind: string, title: string, description: string, peer?: Person, unread: number, last_seq: number,
+ * @typedef {{id: string, kind: string, title: string, description: string, peer?: Person, joined: boolean, unread: number, last_seq: number,
  *   last_at: string, last_text: string, members: number}} Room
  */
 /** @typedef {{id: string, slug: string, name: string, hue: number}} Category */
