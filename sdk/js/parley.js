@@ -36,7 +36,9 @@ const PING_GRACE = 10_000; // the server's ping may be so late
 const STABLE = 10_000; // a connection that lasted so long starts the backoff anew
 const SUBSCRIBE_AGAIN = 5_000; // after a refusal that may pass, within
 const ACK_DELAY = 20;
-const WINDOW = 256; // publishes and calls under way at once
+const WINDOW = 256; // commands under way at once
+const CALL_WINDOW = 16; // calls among them: servers work on few of one client at a time
+const BATCH = 16 << 10; // characters that go into one frame together
 const PAGE = 200; // messages a history request asks for
 const HELD = 1000; // live messages that wait for a repair
 const TOPICS = 10_000; // topics whose position is remembered
@@ -211,14 +213,58 @@ class Link {
 }
 
 /**
- * Publishes and calls without an answer yet, in the order they were made.
+ * A command without an answer yet.
  * @typedef {{id: number, text: string, resend: boolean, timer: unknown, answer: Answer}} Entry
  */
+
+/** Commands in the order they were made, of which only so many are under way. */
+class Lane {
+  /** @type {Map<number, Entry>} */
+  waiting = new Map();
+  /** @type {Map<number, Entry>} */
+  sent = new Map();
+
+  /** @param {number} window */
+  constructor(window) {
+    this.window = window;
+  }
+
+  /** The next entries to send, small ones together. */
+  batch() {
+    const texts = [];
+    let size = 0;
+    for (const entry of this.waiting.values()) {
+      if (this.sent.size >= this.window || (size > 0 && size + entry.text.length > BATCH)) break;
+      this.waiting.delete(entry.id);
+      this.sent.set(entry.id, entry);
+      texts.push(entry.text);
+      size += entry.text.length;
+    }
+    return texts;
+  }
+
+  /** @param {number} id @returns {Entry | undefined} */
+  take(id) {
+    const entry = this.sent.get(id) ?? this.waiting.get(id);
+    this.sent.delete(id);
+    this.waiting.delete(id);
+    return entry;
+  }
+
+  /** What was under way waits again, first. */
+  lost() {
+    const { sent } = this;
+    this.waiting = new Map([...sent, ...this.waiting]);
+    this.sent = new Map();
+    return [...sent.values()];
+  }
+}
+
+/** Everything that waits for an answer, over all connections. Calls are served beside the rest, so they have a lane of their own. */
 class Outbox {
-  /** @type {Map<number, Entry>} */
-  #waiting = new Map();
-  /** @type {Map<number, Entry>} */
-  #sent = new Map();
+  #commands = new Lane(WINDOW);
+  #calls = new Lane(CALL_WINDOW);
+  #lanes = [this.#commands, this.#calls];
   #bytes = 0;
 
   /** @param {number} count @param {number} bytes */
@@ -227,33 +273,30 @@ class Outbox {
     this.bytes = bytes;
   }
 
-  /** @param {Entry} entry */
-  add(entry) {
-    if (this.#waiting.size + this.#sent.size >= this.count || this.#bytes + entry.text.length > this.bytes) {
-      throw new ParleyError('outbox_full', 'too much is waiting to be sent: try again once the connection is back', {
-        retry: 'later',
-      });
+  /** @param {Entry} entry @param {boolean} isCall */
+  add(entry, isCall) {
+    const count = this.#lanes.reduce((n, lane) => n + lane.waiting.size + lane.sent.size, 0);
+    if (count >= this.count || this.#bytes + entry.text.length > this.bytes) {
+      const message = 'too much is waiting to be sent: try again once the connection is back';
+      throw new ParleyError('outbox_full', message, { retry: 'later' });
     }
     this.#bytes += entry.text.length;
-    this.#waiting.set(entry.id, entry);
+    (isCall ? this.#calls : this.#commands).waiting.set(entry.id, entry);
   }
 
   /** @param {Link} link */
   pump(link) {
-    for (const entry of this.#waiting.values()) {
-      if (this.#sent.size >= WINDOW) return;
-      this.#waiting.delete(entry.id);
-      this.#sent.set(entry.id, entry);
-      link.sendText(entry.text);
+    for (const lane of this.#lanes) {
+      for (let texts = lane.batch(); texts.length; texts = lane.batch()) {
+        link.sendText(texts.length === 1 ? texts[0] : `[${texts.join(',')}]`);
+      }
     }
   }
 
   /** Reports whether id was one of ours. @param {number} id @param {ParleyError | null} error @param {any} [body] */
   settle(id, error, body) {
-    const entry = this.#sent.get(id) ?? this.#waiting.get(id);
+    const entry = this.#commands.take(id) ?? this.#calls.take(id);
     if (!entry) return false;
-    this.#sent.delete(id);
-    this.#waiting.delete(id);
     this.#bytes -= entry.text.length;
     entry.answer(error, body);
     return true;
@@ -261,9 +304,7 @@ class Outbox {
 
   /** What was under way is sent again first, unless doing it twice could harm. @param {number} code of the close */
   lost(code) {
-    const sent = [...this.#sent.values()];
-    this.#waiting = new Map([...this.#sent, ...this.#waiting]);
-    this.#sent = new Map();
+    const sent = this.#lanes.flatMap((lane) => lane.lost());
     // Sending what the server found too big again would end every connection.
     const largest = sent.reduce((a, b) => (b.text.length > a.text.length ? b : a), sent[0]);
     if (code === MESSAGE_TOO_BIG && largest) {
@@ -277,7 +318,9 @@ class Outbox {
 
   /** @param {ParleyError} error */
   fail(error) {
-    for (const id of [...this.#sent.keys(), ...this.#waiting.keys()]) this.settle(id, error);
+    for (const lane of this.#lanes) {
+      for (const id of [...lane.sent.keys(), ...lane.waiting.keys()]) this.settle(id, error);
+    }
   }
 }
 
@@ -316,6 +359,11 @@ class Log {
     return this.seq !== undefined && m.prev > this.seq && !(this.own.has(m.prev) && m.prev === this.seq + 1);
   }
 
+  /** A message of ours that will not be echoed. @param {number} seq */
+  mine(seq) {
+    if (seq > (this.seq ?? 0)) this.own.add(seq);
+  }
+
   /** @param {Message} m */
   took(m) {
     this.seen = m.seq;
@@ -342,6 +390,7 @@ class Channel {
   since = undefined; // where to begin when the topic's own position is not known
   /** @type {{epoch?: string, seq: number} | undefined} */
   asked = undefined;
+  askedId = 0; // of the last subscribe command
 
   /** @param {string} filter */
   constructor(filter) {
@@ -545,6 +594,7 @@ export class Parley {
    * @param {SubscribeOptions<T>} [options]
    */
   subscribe(topic, handler, options = {}) {
+    if (options.since && /[+#]/.test(topic)) throw new TypeError(`${topic}: a position belongs to one topic, leave since out`);
     const subscription = new Subscription(topic, handler, options, (s) => this.#leave(s));
     let channel = this.#channels.get(topic);
     const shared = channel !== undefined || this.#logs.has(topic);
@@ -578,7 +628,7 @@ export class Parley {
     }
     const keyed = { ...body, key: options.key ?? newKey() };
     return this.#post('publish', keyed, timeout, true, (answer) => {
-      if (echo === false && answer.position) this.#logs.get(topic)?.own.add(Number(answer.position.seq));
+      if (echo === false && answer.position) this.#logs.get(topic)?.mine(answer.position.seq ?? 0);
       return answer;
     });
   }
@@ -846,7 +896,7 @@ export class Parley {
         else done(read(answer));
         if (this.#open && this.#link) this.#outbox.pump(this.#link);
       };
-      this.#outbox.add(entry);
+      this.#outbox.add(entry, name === 'call');
       if (timeout > 0) entry.timer = this.#clock.setTimeout(() => this.#outbox.settle(id, timedOut(name)), timeout);
       if (this.#open && this.#link) this.#outbox.pump(this.#link);
     });
@@ -874,6 +924,7 @@ export class Parley {
   /** @param {Channel} channel */
   #ask(channel) {
     const wire = channel.wire(this.#logs.get(channel.filter));
+    channel.askedId = this.#lastId + 1;
     this.#link?.ask('subscribe', wire, REQUEST_TIMEOUT, (error, answer) => {
       if (error?.code === 'disconnected' || this.#channels.get(channel.filter) !== channel) return;
       if (error) this.#refused(channel, error);
@@ -962,16 +1013,24 @@ export class Parley {
   /** @param {any} frame */
   #frame(frame) {
     const { id, error, message, gap, joined, left, receipt, unsubscribed } = frame;
-    if (id) {
-      const { id: _, error: __, ...rest } = frame;
-      this.#outbox.settle(id, error ? ParleyError.fromWire(error) : null, Object.values(rest)[0]);
-    } else if (message) this.#message(toMessage(message));
+    if (id) this.#answered(frame);
+    else if (message) this.#message(toMessage(message));
     else if (gap) this.#lost(gap);
     else if (joined) this.#came('joined', joined);
     else if (left) this.#came('left', left);
     else if (receipt) this.#emit('receipt', receipt);
     else if (error) this.#trouble(ParleyError.fromWire(error));
     else if (unsubscribed) this.#dismissed(unsubscribed.topic);
+  }
+
+  /** @param {any} frame */
+  #answered({ id, error: refusal, ...rest }) {
+    const error = refusal ? ParleyError.fromWire(refusal) : null;
+    if (this.#outbox.settle(id, error, Object.values(rest)[0]) || !error) return;
+    // A subscription can fail after it was answered, while it reads history.
+    const channel = [...this.#channels.values()].find(({ askedId }) => askedId === id);
+    if (channel) this.#refused(channel, error);
+    else this.#trouble(error);
   }
 
   /** @param {Message} m */
@@ -1030,6 +1089,11 @@ export class Parley {
         else if (m.seq > log.seen) this.#take(log, m);
       });
       if (page.more && page.messages.length) return this.#repair(log, true);
+      const newest = page.position?.seq ?? 0;
+      if (!page.messages.length && newest > (log.seq ?? 0) && !log.own.has(newest)) {
+        // Nothing of what was missed is kept.
+        this.#lost({ topic: log.topic, position: page.position });
+      }
       return this.#release(log);
     });
   }

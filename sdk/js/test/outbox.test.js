@@ -54,6 +54,23 @@ describe('the outbox', () => {
     await assert.rejects(few.publish('a', 4), { code: 'closed' });
   });
 
+  test('puts many small messages into few frames, and no frame grows large', async () => {
+    const net = network();
+    const live = connect('/ws', net.options);
+    for (let n = 0; n < 200; n++) live.publish('a', 'x'.repeat(200)).catch(() => {});
+    live.publish('a', 'x'.repeat(40_000)).catch(() => {});
+    await settled();
+    /** @type {string[]} */
+    const texts = [];
+    const send = net.socket.send.bind(net.socket);
+    net.socket.send = (text) => void (texts.push(text), send(text));
+    net.socket.welcome();
+    assert.ok(texts.length < 10, `${texts.length} frames`);
+    assert.deepEqual(texts.slice(1, -1).filter((t) => t.length > 17_000), []);
+    assert.equal(net.socket.takeAll('publish').length, 201);
+    live.close();
+  });
+
   test('has only so many under way at once', async () => {
     const net = network();
     const live = connect('/ws', net.options);
@@ -128,6 +145,21 @@ describe('the outbox', () => {
 });
 
 describe('calls', () => {
+  test('go sixteen at a time, and do not hold up what is published', async () => {
+    const net = network();
+    const live = connect('/ws', net.options);
+    await settled();
+    net.socket.welcome();
+    for (let n = 0; n < 20; n++) live.call('slow', n).catch(() => {});
+    live.publish('a', 1).catch(() => {});
+    const under = net.socket.takeAll('call');
+    assert.equal(under.length, 16);
+    assert.equal(net.socket.takeAll('publish').length, 1);
+    net.socket.say({ id: under[3].id, result: {} });
+    assert.deepEqual(net.socket.takeAll('call').map((f) => f.call.payload), [16]);
+    live.close();
+  });
+
   test('are answered with the payload', async () => {
     const net = network();
     const live = connect('/ws', net.options);

@@ -102,6 +102,27 @@ describe('subscribing', () => {
     live.close();
   });
 
+  test('an end after the answer is noticed', async () => {
+    const { net, live } = await connected();
+    live.on('error', () => {});
+    const sub = live.subscribe('a');
+    const { id } = net.socket.take('subscribe');
+    net.socket.say({ id, subscribed: { topic: 'a', position: { epoch: 'k', seq: 1 } } });
+    await sub.ready;
+    net.socket.say({ id, error: { code: 'overloaded', retry: 'later' } });
+    await net.clock.advance(4500);
+    assert.deepEqual(net.socket.take('subscribe').subscribe.since, { epoch: 'k', seq: 1 });
+    net.socket.say({ unsubscribed: { topic: 'a' } });
+    await assert.rejects(sub[Symbol.asyncIterator]().next(), { code: 'forbidden' });
+    live.close();
+  });
+
+  test('a position makes no sense for a filter', async () => {
+    const { live } = await connected();
+    assert.throws(() => live.subscribe('a/#', () => {}, { since: { seq: 4 } }), /one topic/);
+    live.close();
+  });
+
   test('can be read as an iteration', async () => {
     const { net, live } = await connected();
     const sub = live.subscribe('a');
@@ -309,6 +330,7 @@ describe('a gap in the numbers', () => {
     ['history no longer holds it', { history: { messages: [message('a', 13).message], position: { epoch: 'k', seq: 14 } } }],
     ['history may not be read', { error: { code: 'forbidden', retry: 'never' } }],
     ['history is empty', { history: {} }],
+    ['history forgot everything', { history: { position: { epoch: 'k', seq: 14 } } }],
   ])) {
     test(`is told when ${why}`, async () => {
       const { net, live } = await connected();
@@ -319,7 +341,7 @@ describe('a gap in the numbers', () => {
       net.socket.say({ id: net.socket.take('history').id, ...answer });
       net.socket.say(message('a', 15));
       assert.equal(gaps, 1);
-      assert.deepEqual(got.slice(-2), [14, 15]);
+      assert.deepEqual(got.slice(-2), [14, 15], 'what arrived live is not lost');
       assert.deepEqual(net.socket.takeAll('history'), []);
       live.close();
     });
