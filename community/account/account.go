@@ -174,6 +174,31 @@ func (s *Service) SaveSettings(ctx context.Context, user store.User, want store.
 	})
 }
 
+// ResetPassword gives the person with the handle a password and ends all their sessions. It
+// serves set-up and the command line.
+func (s *Service) ResetPassword(ctx context.Context, handle, password string) error {
+	if err := acceptable(password); err != nil {
+		return err
+	}
+	hash, err := s.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return s.db.Write(ctx, func(ctx context.Context, tx store.Tx) error {
+		u, err := tx.UserByHandle(ctx, handle)
+		if err != nil {
+			return err
+		}
+		if err := tx.SetPassword(ctx, u.ID, hash); err != nil {
+			return err
+		}
+		if err := tx.EndSessions(ctx, u.ID, 0); err != nil {
+			return err
+		}
+		return tx.Audit(ctx, store.AuditEntry{Action: "account.password", Subject: handle, At: s.now().UnixMilli()})
+	})
+}
+
 // SetRole gives the person with the handle a role and notes who did it. Only admins may.
 func (s *Service) SetRole(ctx context.Context, actor store.User, handle string, role store.Role) error {
 	return s.govern(ctx, actor, handle, "account.role", string(role), func(ctx context.Context, tx store.Tx, u store.User) error {

@@ -71,6 +71,15 @@ func (s *Service) Who(ctx context.Context, token string) (SignedIn, error) {
 	return in, err
 }
 
+// Alive reports whether a session still stands, for connections that outlive a request.
+func (s *Service) Alive(ctx context.Context, session int64) (alive bool, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		alive, err = tx.SessionAlive(ctx, session, s.now().UnixMilli())
+		return err
+	})
+	return alive, err
+}
+
 // SignOut ends the session itself.
 func (s *Service) SignOut(ctx context.Context, who SignedIn) error {
 	return s.Revoke(ctx, who, who.Session.ID)

@@ -75,6 +75,15 @@ func (tx Tx) CountUsers(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
+// SessionAlive reports whether a session exists, has not expired at now, and is not of somebody
+// banned.
+func (tx Tx) SessionAlive(ctx context.Context, id, now int64) (alive bool, err error) {
+	err = tx.get(ctx, &alive, `
+		SELECT EXISTS (SELECT 1 FROM sessions s JOIN users u ON u.id = s.user_id
+		WHERE s.id = ? AND s.expires_at > ? AND u.banned_at IS NULL)`, id, now)
+	return alive, err
+}
+
 // NobodySignedIn reports whether no session was ever opened: the installation is fresh.
 func (tx Tx) NobodySignedIn(ctx context.Context) (fresh bool, err error) {
 	err = tx.get(ctx, &fresh, `SELECT NOT EXISTS (SELECT 1 FROM sessions)`)
@@ -204,6 +213,12 @@ func (tx Tx) ExpireSessions(ctx context.Context, now int64) error {
 
 // Audit writes an entry to the audit log.
 func (tx Tx) Audit(ctx context.Context, e AuditEntry) error { return tx.insert(ctx, &e) }
+
+// Audited reports whether an action was ever noted.
+func (tx Tx) Audited(ctx context.Context, action string) (done bool, err error) {
+	err = tx.get(ctx, &done, `SELECT EXISTS (SELECT 1 FROM audit_log WHERE action = ?)`, action)
+	return done, err
+}
 
 // AuditLog lists the latest entries, newest first.
 func (tx Tx) AuditLog(ctx context.Context, limit int) (es []AuditEntry, err error) {

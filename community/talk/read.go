@@ -147,6 +147,18 @@ func (s *Service) advance(ctx context.Context, tx store.Tx, p Place, seq int64) 
 		readChanged{Conversation: c.PublicID, Seq: now.ReadSeq, Unread: unread})
 }
 
+// Typing answers who is typing, when they may write there.
+func (s *Service) Typing(ctx context.Context, actor, conversation string) (who web.Person, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, tx store.Tx) error {
+		p, err := s.speak(ctx, tx, actor, conversation)
+		if err == nil {
+			who = s.draw.Person(*p.Who)
+		}
+		return err
+	})
+	return who, err
+}
+
 // FindPeople lists people whose handle or name starts with prefix.
 func (s *Service) FindPeople(ctx context.Context, prefix string, limit int) (out []web.Person, err error) {
 	err = s.db.Read(ctx, func(ctx context.Context, tx store.Tx) error {
