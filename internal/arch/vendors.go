@@ -50,6 +50,7 @@ func Vendors() []Vendor {
 		{"github.com/yuin/goldmark", []string{"community"}, bricks},
 		{"github.com/microcosm-cc/bluemonday", []string{"community"}, bricks},
 		{"github.com/knadh/koanf/", []string{"server"}, config},
+		{"go.yaml.in/yaml/v3", []string{"server"}, "Configuration is read once, at the top; its parser also tells the line of a mistake."},
 		{"github.com/fsnotify/fsnotify", []string{"server"}, config},
 		{"github.com/spf13/cobra", []string{"cmd/parley"}, "The command line is the outermost skin."},
 		{"golang.org/x/crypto", []string{"auth", "community", "console"}, bricks},

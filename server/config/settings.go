@@ -1,0 +1,91 @@
+package config
+
+import (
+	"strings"
+)
+
+// Setting is one line of the documentation, and what the loader must know
+// about the setting.
+type Setting struct {
+	Key string
+	// Doc is one or two sentences for the operator.
+	Doc string
+	// List settings take several values, separated by commas in a variable or
+	// a flag.
+	List bool
+	// Secret values are never shown.
+	Secret bool
+	// Items names the fields of a list of objects, which only a file can hold.
+	Items []Setting
+	// Default replaces the default in the documentation where it depends on
+	// the machine.
+	Default string
+}
+
+// Env is the environment variable that sets the setting, or "" when none can.
+func (s Setting) Env() string {
+	if len(s.Items) > 0 {
+		return ""
+	}
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))
+}
+
+const envPrefix = "PARLEY_"
+
+// Settings lists every setting in the order of the documentation.
+func Settings() []Setting {
+	return append(basics(), details()...)
+}
+
+func basics() []Setting {
+	return []Setting{
+		{Key: "addr", Doc: "Where to listen, as host:port. `:8080` listens on every network of the machine."},
+		{Key: "data", Doc: "The folder for everything that lasts: keys and the community's database. One process at a time uses it."},
+		{Key: "node", Default: "the host's name", Doc: "The name of this process in logs, metrics and answers."},
+		{Key: "broker", Doc: "The engine that numbers, keeps and carries messages. Today there is `memory:`: histories end with the process."},
+		{Key: "api_key", List: true, Secret: true, Doc: "Keys for the REST API; whoever holds one may do everything. Several, while one replaces another."},
+		{Key: "public_url", Doc: "The address people open, as `https://chat.example.com`. Set it behind a proxy that changes the Host header."},
+		{Key: "origins", List: true, Doc: "Pages of other sites that may connect: `https://app.example.com`, `https://*.example.com`, or `*` for any."},
+		{Key: "trusted_proxies", List: true, Doc: "Networks of proxies whose X-Forwarded headers are believed, as `10.0.0.0/8`."},
+		{Key: "community", Doc: "Serve the community (forum, rooms, direct messages) at `/`."},
+		{Key: "anonymous", Doc: "Let clients connect that have not signed in. Rules for the role `*` say what they may do."},
+		{Key: "log.level", Doc: "What to log: `debug`, `info`, `warn` or `error`."},
+		{Key: "log.format", Doc: "`text`, `json`, or `auto`: text on a terminal and JSON elsewhere."},
+	}
+}
+
+const defaultRules = "`public/#` and `user/{user}/#` for whoever is signed in"
+
+func details() []Setting {
+	return []Setting{
+		{Key: "jwt.secret", Secret: true, Doc: "Accept HS256 bearer tokens signed with this secret of at least 32 bytes."},
+		{Key: "jwt.public_key", Doc: "Accept EdDSA bearer tokens that fit the Ed25519 public key in this PEM file."},
+		{Key: "jwt.issuer", Doc: "What the `iss` claim of those tokens must be."},
+		{Key: "jwt.audience", Doc: "What the `aud` claim of those tokens must hold."},
+		{Key: "jwt.leeway", Doc: "How far clocks may disagree when `exp` and `nbf` are checked."},
+		{Key: "heartbeat.interval", Doc: "How often a connection is pinged."},
+		{Key: "heartbeat.timeout", Doc: "How long the answer to a ping may take before the connection counts as dead."},
+		{Key: "limits.message_bytes", Doc: "The largest message a client may send."},
+		{Key: "limits.queue_bytes", Doc: "How much may wait to be written to one client before it is cut off as too slow."},
+		{Key: "limits.subscriptions", Doc: "How many topics and filters one connection may subscribe to."},
+		{Key: "limits.calls", Doc: "How many calls of one connection may be under way at once."},
+		{Key: "limits.connections", Doc: "How many connections this process accepts; 0 for no limit."},
+		{Key: "limits.connections_per_user", Doc: "How many connections one user may have."},
+		{Key: "limits.connections_per_address", Doc: "How many connections one address may have; 0 for no limit. Behind a proxy set `trusted_proxies` too."},
+		{Key: "limits.connect_timeout", Doc: "How long a connection may take to say who it is."},
+		{Key: "limits.idle_timeout", Doc: "Close connections that say nothing but pong for this long; 0 for never."},
+		{Key: "limits.resume_window", Doc: "How long after losing its connection a client can take its session up again."},
+		{Key: "shutdown.timeout", Doc: "How long the server may take to end before what is left is cut off."},
+		{Key: "topics", Doc: "How topics behave; the most specific pattern decides.", Items: []Setting{
+			{Key: "pattern", Doc: "A topic filter such as `public/#`."},
+			{Key: "history", Doc: "How many messages each topic keeps."},
+			{Key: "history_age", Doc: "For how long."},
+			{Key: "no_presence", Doc: "`true`: nobody can ask who is there. Worth it for topics with very many receivers."},
+		}},
+		{Key: "rules", Default: defaultRules, Doc: "Who may do what. Rules only grant; a list here replaces the default.", Items: []Setting{
+			{Key: "roles", List: true, Doc: "Those it is for. Empty: any signed-in user; `*`: everybody."},
+			{Key: "actions", List: true, Doc: "Of `subscribe`, `publish`, `presence`, `history`, `manage`."},
+			{Key: "pattern", Doc: "A topic filter; `{user}` in it stands for the id of the user who asks."},
+		}},
+	}
+}
