@@ -153,7 +153,8 @@ func (s *Session) record() record {
 // begins, then what they bring.
 func (s *Session) welcome(ctx context.Context, id uint64, c *parleyv1.Connect, kept record, resumed bool) {
 	wanted := c.GetSubscriptions()
-	if len(wanted) == 0 {
+	restored := len(wanted) == 0
+	if restored {
 		for _, sub := range kept.subs {
 			wanted = append(wanted, sub.wire())
 		}
@@ -170,6 +171,9 @@ func (s *Session) welcome(ctx context.Context, id uint64, c *parleyv1.Connect, k
 			started = &parleyv1.Subscribed{Topic: w.GetTopic(), Error: ClientError(err).Wire()}
 		} else {
 			feeds = append(feeds, feed)
+			// What came between the connections is lost to a subscription
+			// that goes on from now.
+			started.Recovered = started.GetRecovered() && (!restored || w.GetSince() != nil)
 		}
 		answer.Subscriptions = append(answer.Subscriptions, started)
 	}

@@ -202,19 +202,14 @@ func (s *Session) End(why protocol.Reason) {
 	}
 }
 
-// saved tells where the subscription goes on: behind what the client has
-// acknowledged, or, where it does not acknowledge, behind what was sent.
+// saved tells where the subscription goes on: at QoS 1 behind what the client
+// has acknowledged, at QoS 0 from now, for what is on a cable that was cut is
+// known to nobody. A client that counts for itself says where to go on in its
+// connect command.
 func (sub *subscription) saved(filter string) saved {
 	out := saved{filter: filter, qos: sub.qos, presence: sub.presence}
-	if topic.Filter(filter).Wildcard() {
-		return out
-	}
-	seq := sub.feed.Sent()
-	if sub.qos > 0 {
-		seq = sub.acked
-	}
-	if seq > 0 {
-		out.at = &message.Position{Epoch: sub.epoch, Seq: seq}
+	if sub.qos > 0 && !topic.Filter(filter).Wildcard() {
+		out.at = &message.Position{Epoch: sub.epoch, Seq: sub.acked}
 	}
 	return out
 }
