@@ -19,31 +19,31 @@ type liveness struct {
 	waiting   bool // for something to be heard after lastPing
 }
 
-// step returns what is due at now: a ping, or the end for a reason. Otherwise
-// it returns when to ask again.
-func (l *liveness) step(now time.Time) (ping bool, end *protocol.Reason, next time.Time) {
+// step returns what is due at now: a ping, or the end for a reason with a
+// code. Without an end it returns when to ask again.
+func (l *liveness) step(now time.Time) (ping bool, end protocol.Reason, next time.Time) {
 	if !l.connectBy.IsZero() {
 		if !now.Before(l.connectBy) {
-			return false, &protocol.ConnectTimeout, time.Time{}
+			return false, protocol.ConnectTimeout, time.Time{}
 		}
-		return false, nil, l.connectBy
+		return false, end, l.connectBy
 	}
 	if !l.expires.IsZero() && !now.Before(l.expires) {
-		return false, &protocol.TokenExpired, time.Time{}
+		return false, protocol.TokenExpired, time.Time{}
 	}
 	if l.idle > 0 && !now.Before(l.active.Add(l.idle)) {
-		return false, &protocol.IdleTimeout, time.Time{}
+		return false, protocol.IdleTimeout, time.Time{}
 	}
 	if l.waiting && l.heard.After(l.lastPing) {
 		l.waiting = false
 	}
 	switch {
 	case l.waiting && !now.Before(l.lastPing.Add(l.timeout)):
-		return false, &protocol.PingTimeout, time.Time{}
+		return false, protocol.PingTimeout, time.Time{}
 	case !l.waiting && !now.Before(l.lastPing.Add(l.interval)):
 		l.lastPing, l.waiting, ping = now, true, true
 	}
-	return ping, nil, l.next()
+	return ping, end, l.next()
 }
 
 func (l *liveness) next() time.Time {

@@ -223,8 +223,8 @@ func (s *Session) onTimer(now time.Time) {
 	}
 	ping, end, next := s.live.step(now)
 	s.mu.Unlock()
-	if end != nil {
-		s.leave(*end, 0)
+	if end.Code != "" {
+		s.leave(end, 0)
 		return
 	}
 	if ping {
