@@ -149,6 +149,11 @@ func placesOf(ctx context.Context, tx store.Tx, reader *store.User, ids []int64)
 	return out, err
 }
 
+func (p places) joined(c store.Conversation) bool {
+	m, ok := p[c.ID]
+	return ok && m.Active()
+}
+
 func (p places) unread(c store.Conversation) int {
 	if !p.joined(c) {
 		return 0
