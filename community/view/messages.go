@@ -149,11 +149,6 @@ func placesOf(ctx context.Context, tx store.Tx, reader *store.User, ids []int64)
 	return out, err
 }
 
-func (p places) joined(c store.Conversation) bool {
-	m, ok := p[c.ID]
-	return ok && m.Active()
-}
-
 func (p places) unread(c store.Conversation) int {
 	if !p.joined(c) {
 		return 0
@@ -162,6 +157,7 @@ func (p places) unread(c store.Conversation) int {
 	return int(m.Unread(c.LastSeq))
 }
 
+// joined reports whether what is unread there counts for the reader: a post counts once opened.
 func (p places) joined(c store.Conversation) bool {
 	m, ok := p[c.ID]
 	return ok && m.LeftSeq == nil && (m.Role != store.Reader || c.Kind == store.Post)
