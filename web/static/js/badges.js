@@ -80,13 +80,13 @@ function tookDirect(p, current) {
   if (room) room.last_seq = p.message.seq;
   if (p.message.author.id === boot.user?.id || p.room.id === current) return;
   setUnread(p.room.id, (rooms.get(p.room.id)?.unread ?? 0) + 1);
-  toast(h('a', { href: roomURL(p.room) }, h('b', {}, p.message.author.display), ` ${shorten(p.message.body, 80)}`), 'note');
+  toast(h('a', { href: roomURL(p.room) }, h('b', {}, p.message.author.display), ` ${shorten(p.message.body, 80)}`), 'info');
 }
 
 /** @param {import('./types.js').Notification} n @param {string | undefined} current */
 function announce(n, current) {
   if (n.kind === 'direct' || (current && n.url.split('#')[0] === location.pathname)) return;
-  toast(h('a', { href: `/notifications/${encodeURIComponent(n.id)}` }, h('b', {}, n.actor.display), ` ${t(`note.${n.kind}`)} `, h('b', {}, n.title)), 'note');
+  toast(h('a', { href: `/notifications/${encodeURIComponent(n.id)}` }, h('b', {}, n.actor.display), ` ${t(`note.${n.kind}`)} `, h('b', {}, n.title)), 'info');
 }
 
 /**

@@ -15,11 +15,15 @@ const PATIENCE = 24 * 3600_000; // how long a line waits for the network before 
 const SLOW = 400; // a quicker answer needs no clock
 
 export class Outbox {
-  /** @param {import('./types.js').Live} live @param {string} conversation @param {import('./thread.js').Thread} thread */
-  constructor(live, conversation, thread) {
+  /**
+   * @param {import('./types.js').Live} live @param {string} conversation @param {import('./thread.js').Thread} thread
+   * @param {(message: import('./types.js').Message) => void} stored is told what the server made of a line
+   */
+  constructor(live, conversation, thread, stored) {
     this.live = live;
     this.conversation = conversation;
     this.thread = thread;
+    this.stored = stored;
     this.shelf = `outbox.${boot.user?.id}.${conversation}`;
     /** @type {Item[]} */
     this.items = recall(this.shelf) ?? [];
@@ -29,6 +33,9 @@ export class Outbox {
       if (item.failed) this.#drawFailed(item);
       else this.#enqueue(item);
     }
+    document.addEventListener('parley:link', () => {
+      for (const item of this.items) if (!item.failed) this.#state(item, 'clock', link.up ? 'message.sending' : 'message.waiting');
+    });
   }
 
   /** @param {string} body @param {Quote | null} quote */
@@ -55,7 +62,7 @@ export class Outbox {
         { conversation: this.conversation, key: item.key, body: item.body, reply_to: item.quote?.seq ?? 0 },
         { timeout: PATIENCE, idempotent: true });
       this.#drop(item);
-      this.thread.keepingPlace(() => this.thread.put({ ...message, key: item.key }));
+      this.stored({ ...message, key: item.key });
       this.#sent(message.seq);
     } catch (error) {
       item.failed = reasonOf(error);

@@ -101,6 +101,7 @@ export class Thread {
     this.#insert(row, m.seq);
     pending?.remove();
     this.#settle(row);
+    if (pending) this.#sweep();
     one('[data-empty]', this.list.parentElement ?? undefined)?.remove();
     return true;
   }
@@ -127,8 +128,9 @@ export class Thread {
   /** Forgets everything drawn: the history cannot be continued. */
   clear() {
     for (const row of this.rows.values()) row.remove();
-    for (const extra of all('.day, .divider', this.list)) extra.remove();
+    for (const extra of all('.divider', this.list)) extra.remove();
     this.rows.clear();
+    this.#sweep();
   }
 
   /** @param {number} seq */
@@ -160,6 +162,7 @@ export class Thread {
   dropPending(key) {
     this.pending.get(key)?.remove();
     this.pending.delete(key);
+    this.#sweep();
   }
 
   // Days, groups, divider
@@ -187,6 +190,15 @@ export class Thread {
     row.classList.toggle('grouped', !!above && !newDay && !divider && above.dataset.author === row.dataset.author &&
       Number(row.dataset.at) - Number(above.dataset.at) < GROUP_WITHIN && !one('.quote', row) &&
       !above.classList.contains('deleted') && !row.classList.contains('deleted'));
+  }
+
+  /** Takes away separators that no row stands under any more. */
+  #sweep() {
+    for (const day of all('.day', this.list)) {
+      let next = day.nextElementSibling;
+      while (next?.matches('.divider')) next = next.nextElementSibling;
+      if (!next?.matches('.msg')) day.remove();
+    }
   }
 
   /** The divider stays where the reader left off until they leave again. @param {number} seq of the first new message */

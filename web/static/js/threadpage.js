@@ -49,7 +49,7 @@ class ThreadPage {
   #write(start) {
     const form = /** @type {HTMLFormElement | null} */ (one('[data-composer]'));
     if (!form) return;
-    const outbox = new Outbox(this.live, this.id, this.thread);
+    const outbox = new Outbox(this.live, this.id, this.thread, (m) => this.#created(m));
     const composer = new Composer(form, { kind: start.kind, conversation: this.id }, {
       send: (body, quote) => outbox.send(body, quote),
       typing: () => this.live.call('typing', { conversation: this.id }, { timeout: 3000 }).catch(() => {}),
@@ -80,8 +80,15 @@ class ThreadPage {
   /** @param {string} type @param {any} payload */
   #took(type, payload) {
     if (type === 'message.created') this.#created(payload);
-    if (type === 'message.edited' && this.thread.rows.has(payload.seq)) this.thread.keepingPlace(() => this.thread.put(payload));
+    if (type === 'message.edited' && this.thread.rows.has(payload.seq)) this.#edited(payload);
     if (type === 'message.deleted') this.thread.keepingPlace(() => this.thread.markDeleted(payload.seq));
+  }
+
+  /** @param {Message} m */
+  #edited(m) {
+    this.thread.keepingPlace(() => this.thread.put(m));
+    const row = this.thread.rows.get(m.seq);
+    if (row) this.reading.watch(row);
   }
 
   /** @param {Message} m */

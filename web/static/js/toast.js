@@ -12,9 +12,9 @@ function leaveLater(toast) {
   toast.addEventListener('pointerleave', () => { timer = setTimeout(() => toast.remove(), STAYS / 2); });
 }
 
-const ICONS = { ok: 'check', error: 'alert', note: 'bell' };
+const ICONS = { ok: 'check', error: 'alert', info: 'bell' };
 
-/** @param {string | Node} content @param {'ok' | 'error' | 'note'} [kind] */
+/** @param {string | Node} content @param {'ok' | 'error' | 'info'} [kind] */
 export function toast(content, kind = 'ok') {
   const element = h('div', { class: `toast ${kind}` }, icon(ICONS[kind]), h('span', {}, content),
     iconButton('close', t('close'), () => element.remove()));
