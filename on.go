@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -114,8 +115,8 @@ func On[In, Out any](l *Live, typ string, h func(c *Ctx, in In) (Out, error)) {
 func (l *Live) wrap(h Handler) Handler {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	for i := len(l.middleware) - 1; i >= 0; i-- {
-		h = l.middleware[i](h)
+	for _, v := range slices.Backward(l.middleware) {
+		h = v(h)
 	}
 	return h
 }
@@ -130,8 +131,7 @@ func (l *Live) decode(payload []byte, in any) error {
 		return nil
 	}
 	err := l.validate.Struct(in)
-	var fields validator.ValidationErrors
-	if errors.As(err, &fields) {
+	if fields, ok := errors.AsType[validator.ValidationErrors](err); ok {
 		problems := make([]string, len(fields))
 		for i, f := range fields {
 			problems[i] = fieldProblem(f)
@@ -142,8 +142,7 @@ func (l *Live) decode(payload []byte, in any) error {
 }
 
 func jsonProblem(err error) string {
-	var typ *json.UnmarshalTypeError
-	if errors.As(err, &typ) {
+	if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Sprintf("%s must be %s, not %s", cmp.Or(typ.Field, "the payload"), typ.Type, typ.Value)
 	}
 	return "the payload cannot be read: " + err.Error()

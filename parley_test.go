@@ -2,7 +2,7 @@ package parley_test
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,8 +21,8 @@ type ack struct {
 	Seq uint64 `json:"seq"`
 }
 
-func chat(opts ...parley.Option) *parley.Live {
-	live := parley.New(opts...)
+func chat() *parley.Live {
+	live := parley.New()
 	parley.On(live, "chat.send", func(c *parley.Ctx, in send) (ack, error) {
 		at, err := c.Publish("public/"+in.Room, "chat.message", in)
 		return ack{at.Seq}, err
@@ -90,7 +90,7 @@ func TestResumeBringsWhatWasMissed(t *testing.T) {
 		t.Fatalf("connected %v", back)
 	}
 	for i := 2; i <= 5; i++ {
-		if m := bob.Expect("m"); string(m.GetPayload()) != fmt.Sprint(i) {
+		if m := bob.Expect("m"); string(m.GetPayload()) != strconv.Itoa(i) {
 			t.Fatalf("message %d: %v", i, m)
 		}
 	}
@@ -120,7 +120,7 @@ func TestTheServerRemembersAcknowledgements(t *testing.T) {
 		}
 	}
 	for i := 3; i <= 4; i++ {
-		if m := bob.Expect("m"); string(m.GetPayload()) != fmt.Sprint(i) {
+		if m := bob.Expect("m"); string(m.GetPayload()) != strconv.Itoa(i) {
 			t.Fatalf("message %d: %v", i, m)
 		}
 	}

@@ -36,12 +36,15 @@ type node struct {
 	started time.Time
 }
 
+// Disconnect is described at rest.Node.
 func (n node) Disconnect(ctx context.Context, user, reason string) (int, error) {
 	return n.l.Disconnect(ctx, user, reason)
 }
 
+// Ticket is described at rest.Node.
 func (n node) Ticket(id Identity) (string, time.Duration, error) { return n.l.tickets.Issue(id) }
 
+// Info is described at rest.Node.
 func (n node) Info() rest.Info {
 	s, p := n.l.sessions.Stats(), n.l.pubsub.Stats()
 	return rest.Info{

@@ -35,11 +35,11 @@ type Client struct {
 }
 
 // Open opens a WebSocket to url, which may be any server that runs parley.
-func Open(t testing.TB, url string, header http.Header) *Client {
-	t.Helper()
-	c := &Client{t: t, url: url, header: header}
+func Open(tb testing.TB, url string, header http.Header) *Client {
+	tb.Helper()
+	c := &Client{t: tb, url: url, header: header}
 	c.open()
-	t.Cleanup(func() { _ = c.conn.Close() }) // it may be closed already
+	tb.Cleanup(func() { _ = c.conn.Close() }) // it may be closed already
 	return c
 }
 
@@ -124,9 +124,7 @@ func (c *Client) read() (*parleyv1.Reply, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the server sent %q: %w", frame, err)
 		}
-		for _, r := range replies[1:] {
-			c.unread = append(c.unread, r)
-		}
+		c.unread = append(c.unread, replies[1:]...)
 		if replies[0].GetPing() == nil {
 			return replies[0], nil
 		}
@@ -134,7 +132,7 @@ func (c *Client) read() (*parleyv1.Reply, error) {
 	}
 }
 
-// frame returns the next data frame. A close frame is an *End.
+// frame returns the next data frame. A close frame is an *EndError.
 func (c *Client) frame() ([]byte, error) {
 	for {
 		h, err := ws.ReadHeader(c.in)
@@ -150,18 +148,18 @@ func (c *Client) frame() ([]byte, error) {
 			return payload, nil
 		case ws.OpClose:
 			code, reason := ws.ParseCloseFrameData(payload)
-			return nil, &End{Code: int(code), Reason: reason}
+			return nil, &EndError{Code: int(code), Reason: reason}
 		}
 	}
 }
 
-// End is how the server closed a connection.
-type End struct {
+// EndError is how the server closed a connection.
+type EndError struct {
 	Code   int
 	Reason string
 }
 
-func (e *End) Error() string { return fmt.Sprintf("closed with %d %s", e.Code, e.Reason) }
+func (e *EndError) Error() string { return fmt.Sprintf("closed with %d %s", e.Code, e.Reason) }
 
 // Subscribe subscribes to a topic from now on, and fails if that is refused.
 func (c *Client) Subscribe(topic string) *parleyv1.Subscribed {
@@ -238,16 +236,16 @@ func (c *Client) ExpectNothing() {
 }
 
 // ExpectEnd waits until the server closes the connection and returns how.
-func (c *Client) ExpectEnd() *End {
+func (c *Client) ExpectEnd() *EndError {
 	c.t.Helper()
 	for {
 		r, err := c.read()
-		var end *End
+		var end *EndError
 		switch {
 		case errors.As(err, &end):
 			return end
 		case err != nil:
-			return &End{Reason: "without a close frame: " + strings.TrimPrefix(err.Error(), "read tcp ")}
+			return &EndError{Reason: "without a close frame: " + strings.TrimPrefix(err.Error(), "read tcp ")}
 		}
 		c.unread = append(c.unread, r)
 	}

@@ -40,8 +40,8 @@ type Server struct {
 
 // Serve mounts live at /ws of a server of its own, where Dial says who the
 // client is. More routes can be added. Everything ends with the test.
-func Serve(t testing.TB, live *parley.Live, routes ...func(*gin.Engine)) *Server {
-	t.Helper()
+func Serve(tb testing.TB, live *parley.Live, routes ...func(*gin.Engine)) *Server {
+	tb.Helper()
 	before := goleak.IgnoreCurrent()
 	gin.SetMode(gin.TestMode)
 	r := gin.New()
@@ -51,20 +51,20 @@ func Serve(t testing.TB, live *parley.Live, routes ...func(*gin.Engine)) *Server
 		add(r)
 	}
 	h := httptest.NewServer(r)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ctx, stop := context.WithTimeout(context.Background(), patience)
 		defer stop()
 		if err := live.Shutdown(ctx); err != nil {
-			t.Errorf("parleytest: shutdown: %v", err)
+			tb.Errorf("parleytest: shutdown: %v", err)
 		}
 		h.Client().CloseIdleConnections()
 		http.DefaultClient.CloseIdleConnections()
 		h.Close()
 		if err := goleak.Find(before); err != nil {
-			t.Errorf("parleytest: goroutines were left behind: %v", err)
+			tb.Errorf("parleytest: goroutines were left behind: %v", err)
 		}
 	})
-	return &Server{URL: h.URL, Live: live, t: t, path: "/ws"}
+	return &Server{URL: h.URL, Live: live, t: tb, path: "/ws"}
 }
 
 // login believes what Dial says. It exists in tests alone.

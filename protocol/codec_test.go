@@ -163,8 +163,11 @@ func TestAppendMessageIsAReply(t *testing.T) {
 			Headers: rapid.MapOfN(rapid.String(), rapid.String(), 0, 3).Draw(t, "headers"), Payload: []byte(`{"a":[1,2]}`),
 		}
 		want := &parleyv1.Reply{Reply: &parleyv1.Reply_Message{Message: protocol.Wire(m)}}
-		for _, c := range []protocol.Codec{protocol.JSON{}, protocol.Protobuf{}} {
-			got, err := c.(protocol.ClientCodec).DecodeReplies(c.AppendMessage(nil, m))
+		for _, c := range []interface {
+			protocol.Codec
+			DecodeReplies(frame []byte) ([]*parleyv1.Reply, error)
+		}{protocol.JSON{}, protocol.Protobuf{}} {
+			got, err := c.DecodeReplies(c.AppendMessage(nil, m))
 			if err != nil || len(got) != 1 || !proto.Equal(got[0], want) {
 				t.Fatalf("%s: %v\n got %v\nwant %v", c.Name(), err, got, want)
 			}

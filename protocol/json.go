@@ -37,7 +37,7 @@ func (JSON) Decode(dst []Incoming, frame []byte) []Incoming {
 	case '{':
 		dst = append(dst, s.command())
 	default:
-		s.fail("expected an object such as {\"id\":1,\"connect\":{}} or an array of them")
+		s.failf("expected an object such as {\"id\":1,\"connect\":{}} or an array of them")
 	}
 	s.end()
 	if s.err == nil {

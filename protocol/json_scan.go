@@ -28,7 +28,7 @@ func validJSON(b []byte) bool {
 	return s.err == nil
 }
 
-func (s *scanner) fail(format string, args ...any) {
+func (s *scanner) failf(format string, args ...any) {
 	if s.err == nil {
 		s.err = fmt.Errorf(format+" at byte %d", append(args, s.i)...)
 	}
@@ -36,7 +36,7 @@ func (s *scanner) fail(format string, args ...any) {
 
 func (s *scanner) end() {
 	if s.space(); s.err == nil && s.i < len(s.b) {
-		s.fail("unexpected text after the value")
+		s.failf("unexpected text after the value")
 	}
 }
 
@@ -77,7 +77,7 @@ func (s *scanner) object(field func(key string)) {
 		for s.err == nil {
 			key := s.string()
 			if !s.take(':') {
-				s.fail("expected ':'")
+				s.failf("expected ':'")
 			}
 			if s.err != nil {
 				return
@@ -87,7 +87,7 @@ func (s *scanner) object(field func(key string)) {
 				break
 			}
 			if !s.take(',') {
-				s.fail("expected ',' or '}'")
+				s.failf("expected ',' or '}'")
 			}
 		}
 	}
@@ -106,7 +106,7 @@ func (s *scanner) array(item func()) {
 				break
 			}
 			if !s.take(',') {
-				s.fail("expected ',' or ']'")
+				s.failf("expected ',' or ']'")
 			}
 		}
 	}
@@ -115,11 +115,11 @@ func (s *scanner) array(item func()) {
 
 func (s *scanner) open(c byte, what string) bool {
 	if !s.take(c) {
-		s.fail("expected %s", what)
+		s.failf("expected %s", what)
 		return false
 	}
 	if s.depth++; s.depth > maxDepth {
-		s.fail("nested deeper than %d levels", maxDepth)
+		s.failf("nested deeper than %d levels", maxDepth)
 		return false
 	}
 	return true
@@ -143,13 +143,13 @@ func (s *scanner) skip() {
 	case c == 'n':
 		s.word("null")
 	default:
-		s.fail("expected a value")
+		s.failf("expected a value")
 	}
 }
 
 func (s *scanner) word(w string) {
 	if len(s.b)-s.i < len(w) || string(s.b[s.i:s.i+len(w)]) != w {
-		s.fail("expected a value")
+		s.failf("expected a value")
 		return
 	}
 	s.i += len(w)
@@ -167,7 +167,7 @@ func (s *scanner) null() bool {
 // text reads a string and returns what stands between its quotes.
 func (s *scanner) text() (raw []byte, escaped bool) {
 	if !s.take('"') {
-		s.fail("expected a string")
+		s.failf("expected a string")
 		return nil, false
 	}
 	start, ascii := s.i, true
@@ -176,25 +176,25 @@ func (s *scanner) text() (raw []byte, escaped bool) {
 		case c == '"':
 			raw = s.b[start:s.i]
 			if !ascii && !utf8.Valid(raw) {
-				s.fail("text is not valid UTF-8")
+				s.failf("text is not valid UTF-8")
 			}
 			s.i++
 			return raw, escaped
 		case c == '\\':
 			escaped = true
 			if !s.escape() {
-				s.fail("bad escape in a string")
+				s.failf("bad escape in a string")
 				return nil, false
 			}
 		case c < ' ':
-			s.fail("control character in a string")
+			s.failf("control character in a string")
 			return nil, false
 		default:
 			ascii = ascii && c < utf8.RuneSelf
 			s.i++
 		}
 	}
-	s.fail("string without an end")
+	s.failf("string without an end")
 	return nil, false
 }
 
@@ -226,7 +226,7 @@ func (s *scanner) string() string {
 	}
 	var out string
 	if err := json.Unmarshal(s.b[s.i-len(raw)-2:s.i], &out); err != nil {
-		s.fail("bad string: %v", err)
+		s.failf("bad string: %v", err)
 	}
 	return out
 }
@@ -262,7 +262,7 @@ func (s *scanner) number() []byte {
 		ok = digits()
 	}
 	if !ok {
-		s.fail("bad number")
+		s.failf("bad number")
 	}
 	return s.b[start:s.i]
 }
@@ -277,12 +277,12 @@ func (s *scanner) uint(bits int) uint64 {
 	case c >= '0' && c <= '9':
 		raw = s.number()
 	default:
-		s.fail("expected a whole number, not negative")
+		s.failf("expected a whole number, not negative")
 		return 0
 	}
 	n, err := strconv.ParseUint(string(raw), 10, bits)
 	if err != nil {
-		s.fail("expected a whole number of at most %d bits", bits)
+		s.failf("expected a whole number of at most %d bits", bits)
 	}
 	return n
 }
@@ -296,7 +296,7 @@ func (s *scanner) int64() int64 {
 	}
 	n, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil {
-		s.fail("expected a whole number")
+		s.failf("expected a whole number")
 	}
 	return n
 }
@@ -307,7 +307,7 @@ func (s *scanner) bool() bool {
 		return true
 	}
 	if s.peek() != 'f' {
-		s.fail("expected true or false")
+		s.failf("expected true or false")
 		return false
 	}
 	s.word("false")
@@ -342,7 +342,7 @@ func (s *scanner) bytes() []byte {
 	}
 	out, err := base64.RawStdEncoding.AppendDecode(nil, std)
 	if err != nil {
-		s.fail("expected base64 text")
+		s.failf("expected base64 text")
 	}
 	return out
 }

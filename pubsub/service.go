@@ -122,8 +122,7 @@ func (s *Service) Authorize(ctx context.Context, who auth.Identity, action auth.
 	if err == nil {
 		return nil
 	}
-	var known *protocol.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*protocol.Error](err); ok {
 		return known
 	}
 	if auth.Code(err) != "" {
@@ -134,8 +133,7 @@ func (s *Service) Authorize(ctx context.Context, who auth.Identity, action auth.
 }
 
 func clientText(err error) string {
-	var known *auth.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*auth.Error](err); ok {
 		return known.Message
 	}
 	return "not allowed"
@@ -170,6 +168,7 @@ func (s *Service) authorizer(f topic.Filter) auth.Authorizer {
 // refuseWide answers for a filter that includes topics some code decides about.
 type refuseWide struct{ part topic.Filter }
 
+// Authorize is described at auth.Authorizer.
 func (r refuseWide) Authorize(_ context.Context, _ auth.Identity, _ auth.Action, f string) error {
 	return protocol.Forbidden.Errorf("the filter %s includes %s, which has rules of its own: subscribe to them separately", f, r.part)
 }

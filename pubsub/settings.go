@@ -33,8 +33,9 @@ func DefaultSettings() Settings {
 
 // Pattern is the settings of the topics that match a filter.
 type Pattern struct {
-	Filter string
 	Settings
+
+	Filter string
 }
 
 func (s Settings) check() error {

@@ -46,10 +46,12 @@ func (w *watchers) tell(topic string, event *parleyv1.Reply) {
 // presenceEvents tells the watchers of a topic.
 type presenceEvents struct{ s *Service }
 
+// Joined is described at presence.Observer.
 func (p presenceEvents) Joined(topic, user string) {
 	p.s.watchers.tell(topic, &parleyv1.Reply{Reply: &parleyv1.Reply_Joined{Joined: &parleyv1.Joined{Topic: topic, User: user}}})
 }
 
+// Left is described at presence.Observer.
 func (p presenceEvents) Left(topic, user string) {
 	p.s.watchers.tell(topic, &parleyv1.Reply{Reply: &parleyv1.Reply_Left{Left: &parleyv1.Left{Topic: topic, User: user}}})
 }

@@ -21,7 +21,8 @@ func (s *Session) call(id uint64, c *parleyv1.Call) {
 	}
 	if s.calls.Add(1) > int32(s.m.Limits.Calls) {
 		s.calls.Add(-1)
-		s.refuse(id, protocol.RateLimited.Errorf("call: %d calls are under way on this connection: wait for one to be answered", s.m.Limits.Calls).After(time.Second))
+		tooMany := protocol.RateLimited.Errorf("call: %d calls are under way on this connection: wait for one to be answered", s.m.Limits.Calls)
+		s.refuse(id, tooMany.After(time.Second))
 		return
 	}
 	if !s.m.Router.Acquire() {

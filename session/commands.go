@@ -70,7 +70,8 @@ func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub
 	full := len(s.subs) >= s.m.Limits.Subscriptions
 	s.mu.Unlock()
 	if full {
-		return nil, nil, protocol.LimitReached.Errorf("subscribe: %d subscriptions are open, at most %d: unsubscribe first, or use a wildcard", s.m.Limits.Subscriptions, s.m.Limits.Subscriptions)
+		most := s.m.Limits.Subscriptions
+		return nil, nil, protocol.LimitReached.Errorf("subscribe: %d subscriptions are open, which is the most: unsubscribe first, or use a wildcard", most)
 	}
 	feed, start, err := s.m.PubSub.Open(ctx, pubsub.Request{
 		Filter: f, Since: position(c.GetSince()), Presence: c.GetPresence(), Who: who, Session: s.id, Receiver: s,
@@ -78,7 +79,10 @@ func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub
 	if err != nil {
 		return nil, nil, err
 	}
-	sub := &subscription{feed: feed, qos: min(c.GetQos(), s.m.PubSub.Settings(topic.Name(f)).MaxQoS), epoch: start.Position.Epoch, acked: start.Position.Seq, presence: c.GetPresence()}
+	sub := &subscription{
+		feed: feed, qos: min(c.GetQos(), s.m.PubSub.Settings(topic.Name(f)).MaxQoS), presence: c.GetPresence(),
+		epoch: start.Position.Epoch, acked: start.Position.Seq,
+	}
 	if since := c.GetSince(); since != nil && start.Recovered {
 		sub.acked = since.GetSeq()
 	}

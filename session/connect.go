@@ -71,7 +71,8 @@ func (s *Session) identify(ctx context.Context, token string) (auth.Identity, er
 	case known && who.ExpiredAt(time.Now()):
 		return who, protocol.TokenExpired.Errorf("the credentials have expired: sign in again or get a new token")
 	case !known && !s.m.Anonymous:
-		return who, protocol.Unauthorized.Errorf("sign in first: send a token in connect.token, or open the connection with a session cookie or an Authorization header")
+		return who, protocol.Unauthorized.Errorf(
+			"sign in first: send a token in connect.token, or open the connection with a session cookie or an Authorization header")
 	}
 	return who, nil
 }
@@ -88,8 +89,7 @@ func (s *Session) verify(ctx context.Context, token string) (auth.Identity, erro
 
 // ClientError turns a refusal of any floor into one fit for the client.
 func ClientError(err error) *protocol.Error {
-	var known *protocol.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*protocol.Error](err); ok {
 		return known
 	}
 	var refused *auth.Error

@@ -109,7 +109,10 @@ func (m *Manager) Admit(address string) error {
 func (m *Manager) Accept(conn Conn, info Info) *Session {
 	now := time.Now()
 	s := &Session{m: m, conn: conn, info: info, subs: make(map[string]*subscription)}
-	s.live = liveness{interval: m.Limits.HeartbeatInterval, timeout: m.Limits.HeartbeatTimeout, idle: m.Limits.IdleTimeout, connectBy: now.Add(m.Limits.ConnectTimeout)}
+	s.live = liveness{
+		interval: m.Limits.HeartbeatInterval, timeout: m.Limits.HeartbeatTimeout, idle: m.Limits.IdleTimeout,
+		connectBy: now.Add(m.Limits.ConnectTimeout),
+	}
 	m.counts.accepted.Add(1)
 	m.mu.Lock()
 	m.open++

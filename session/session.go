@@ -131,7 +131,8 @@ func (s *Session) allowed(now time.Time) bool {
 	if s.frames.AllowN(now, 1) {
 		return true
 	}
-	s.refuse(0, protocol.RateLimited.Errorf("more than %d frames a second: slow down; this frame was not looked at", s.m.Limits.FramesPerSecond).After(time.Second))
+	tooMany := protocol.RateLimited.Errorf("more than %d frames a second: slow down; this frame was not looked at", s.m.Limits.FramesPerSecond)
+	s.refuse(0, tooMany.After(time.Second))
 	return false
 }
 

@@ -6,8 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/parleyhq/parley/topic"
 	"pgregory.net/rapid"
+
+	"github.com/parleyhq/parley/topic"
 )
 
 func TestParseName(t *testing.T) {
@@ -15,10 +16,19 @@ func TestParseName(t *testing.T) {
 		in   string
 		want error
 	}{
-		{"a", nil}, {"room/1", nil}, {"房间/一", nil}, {"$user/u1", nil}, {"a//b", nil}, {"a/", nil},
+		{"a", nil},
+		{"room/1", nil},
+		{"房间/一", nil},
+		{"$user/u1", nil},
+		{"a//b", nil},
+		{"a/", nil},
 		{strings.Repeat("x", topic.MaxLength), nil},
-		{"", topic.ErrEmpty}, {"/a", topic.ErrRoot}, {"a/+", topic.ErrWildcard}, {"a#", topic.ErrWildcard},
-		{"a\x00b", topic.ErrNUL}, {"a\xff", topic.ErrUTF8},
+		{"", topic.ErrEmpty},
+		{"/a", topic.ErrRoot},
+		{"a/+", topic.ErrWildcard},
+		{"a#", topic.ErrWildcard},
+		{"a\x00b", topic.ErrNUL},
+		{"a\xff", topic.ErrUTF8},
 		{strings.Repeat("x", topic.MaxLength+1), topic.ErrTooLong},
 	} {
 		if _, err := topic.ParseName(tc.in); !errors.Is(err, tc.want) {
@@ -32,9 +42,20 @@ func TestParseFilter(t *testing.T) {
 		in   string
 		want error
 	}{
-		{"a", nil}, {"#", nil}, {"+", nil}, {"a/+/b/#", nil}, {"+/+", nil}, {"a//+", nil},
-		{"a/#/b", topic.ErrHash}, {"a#", topic.ErrHash}, {"a/b#", topic.ErrHash}, {"##", topic.ErrHash},
-		{"a+", topic.ErrPlus}, {"a/+b", topic.ErrPlus}, {"", topic.ErrEmpty}, {"/#", topic.ErrRoot},
+		{"a", nil},
+		{"#", nil},
+		{"+", nil},
+		{"a/+/b/#", nil},
+		{"+/+", nil},
+		{"a//+", nil},
+		{"a/#/b", topic.ErrHash},
+		{"a#", topic.ErrHash},
+		{"a/b#", topic.ErrHash},
+		{"##", topic.ErrHash},
+		{"a+", topic.ErrPlus},
+		{"a/+b", topic.ErrPlus},
+		{"", topic.ErrEmpty},
+		{"/#", topic.ErrRoot},
 	} {
 		if _, err := topic.ParseFilter(tc.in); !errors.Is(err, tc.want) {
 			t.Errorf("ParseFilter(%q) = %v, want %v", tc.in, err, tc.want)
@@ -47,11 +68,28 @@ func TestCovers(t *testing.T) {
 		f, g string
 		want bool
 	}{
-		{"a/#", "a", true}, {"a/#", "a/b/c", true}, {"a/#", "a/+/c", true}, {"a/#", "a/#", true}, {"a/#", "b", false},
-		{"a/+", "a/b", true}, {"a/+", "a", false}, {"a/+", "a/b/c", false}, {"a/+", "a/#", false}, {"a/+", "a/+", true},
-		{"a/b", "a/+", false}, {"a/+/#", "a/#", false}, {"a/+/#", "a/b", true}, {"#", "a", true}, {"#", "#", true},
-		{"#", "$user/u1", false}, {"+/u1", "$user/u1", false}, {"$user/#", "$user/u1", true}, {"+", "", true}, {"a//b", "a/+/b", false},
-		{"a/+/b", "a//b", true}, {"ab", "a", false},
+		{"a/#", "a", true},
+		{"a/#", "a/b/c", true},
+		{"a/#", "a/+/c", true},
+		{"a/#", "a/#", true},
+		{"a/#", "b", false},
+		{"a/+", "a/b", true},
+		{"a/+", "a", false},
+		{"a/+", "a/b/c", false},
+		{"a/+", "a/#", false},
+		{"a/+", "a/+", true},
+		{"a/b", "a/+", false},
+		{"a/+/#", "a/#", false},
+		{"a/+/#", "a/b", true},
+		{"#", "a", true},
+		{"#", "#", true},
+		{"#", "$user/u1", false},
+		{"+/u1", "$user/u1", false},
+		{"$user/#", "$user/u1", true},
+		{"+", "", true},
+		{"a//b", "a/+/b", false},
+		{"a/+/b", "a//b", true},
+		{"ab", "a", false},
 	} {
 		if got := topic.Filter(tc.f).Covers(topic.Filter(tc.g)); got != tc.want {
 			t.Errorf("%q covers %q = %v, want %v", tc.f, tc.g, got, tc.want)

@@ -23,7 +23,8 @@ func check(r *http.Request, w http.ResponseWriter) *protocol.Error {
 	case r.Method != http.MethodGet:
 		return protocol.NotAllowed.Errorf("a WebSocket is opened with GET, not with %s", r.Method)
 	case !token(h, "Connection", "upgrade") || !token(h, "Upgrade", "websocket"):
-		return protocol.BadRequest.Errorf("this address speaks WebSocket: open it with a WebSocket client (the Upgrade and Connection headers are missing; a proxy in front must pass them on)")
+		return protocol.BadRequest.Errorf("this address speaks WebSocket: open it with a WebSocket client " +
+			"(the Upgrade and Connection headers are missing; a proxy in front must pass them on)")
 	case h.Get("Sec-WebSocket-Version") != "13":
 		return protocol.NeedsUpgrade.Errorf("WebSocket version %.16q is not supported: use 13", h.Get("Sec-WebSocket-Version"))
 	case !r.ProtoAtLeast(1, 1) || r.ProtoMajor > 1:
@@ -31,7 +32,8 @@ func check(r *http.Request, w http.ResponseWriter) *protocol.Error {
 	case !goodKey(h.Get("Sec-WebSocket-Key")):
 		return protocol.BadRequest.Errorf("Sec-WebSocket-Key must be 16 bytes in base64")
 	case !hijackable(w):
-		return protocol.Internal.Errorf("the connection cannot be taken over: a middleware in front hides http.Hijacker (http.TimeoutHandler does); mount the WebSocket route without it")
+		return protocol.Internal.Errorf("the connection cannot be taken over: a middleware in front hides http.Hijacker " +
+			"(http.TimeoutHandler does); mount the WebSocket route without it")
 	}
 	if _, bad := choose(h); bad != nil {
 		return bad
@@ -109,7 +111,7 @@ func upgrade(r *http.Request, w http.ResponseWriter) (nc net.Conn, codec protoco
 		return nil, nil, nil, err
 	}
 	if n := rw.Reader.Buffered(); n > 0 {
-		peeked, _ := rw.Reader.Peek(n) // n bytes are there
+		peeked, _ := rw.Peek(n) // n bytes are there
 		early = append([]byte(nil), peeked...)
 	}
 	return nc, codec, early, nil
