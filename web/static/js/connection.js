@@ -16,7 +16,6 @@ export async function openLive() {
     const { connect } = await import('/sdk/parley.js');
     const live = connect(boot.live);
     watch(live);
-    addEventListener('pagehide', (event) => { if (!event.persisted) live.close('page closed'); });
     return live;
   } catch (error) {
     console.warn('live parts are off:', error);
