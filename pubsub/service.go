@@ -235,7 +235,7 @@ func (s *Service) HandleMessage(m *message.Message) {
 		return
 	}
 	d := &hub.Delivery{Message: m, Droppable: m.Seq == 0}
-	if name := topic.Name(m.Topic); name.System() && strings.ContainsRune(m.Topic, '/') || m.Topic == Everybody {
+	if name := topic.Name(m.Topic); isDirect(m.Topic) {
 		s.delivered.Add(uint64(s.direct.DeliverDirect(name, d)))
 	} else {
 		s.delivered.Add(uint64(s.hub.Deliver(name, d)))
@@ -249,6 +249,11 @@ const (
 	RolePrefix    = "$role/"
 	Everybody     = "$all"
 )
+
+func isDirect(name string) bool {
+	return name == Everybody || strings.HasPrefix(name, UserPrefix) ||
+		strings.HasPrefix(name, SessionPrefix) || strings.HasPrefix(name, RolePrefix)
+}
 
 // History reads what a topic keeps.
 func (s *Service) History(ctx context.Context, name topic.Name, q broker.Query) (broker.Page, error) {

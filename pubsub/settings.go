@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -16,19 +17,20 @@ type Settings struct {
 	History    int
 	HistoryAge time.Duration
 	// KeyWindow is how long the key of a publish is remembered, so that a
-	// repeat of it is stored once.
+	// repeat of it is stored once. 0: 5 minutes.
 	KeyWindow time.Duration
 	// NoPresence leaves the topics out of presence: nobody can ask who is
 	// there. Worth it for topics with a great many receivers.
 	NoPresence bool
-	// MaxQoS is the highest quality of service a subscription gets: 0 or 1.
-	MaxQoS uint32
+	// AtMostOnce gives every subscription QoS 0, whatever it asks for.
+	// Without it the highest is 1.
+	AtMostOnce bool
 }
 
 // DefaultSettings are those of topics that no pattern matches: a short
 // history in memory.
 func DefaultSettings() Settings {
-	return Settings{History: 100, HistoryAge: 5 * time.Minute, KeyWindow: 5 * time.Minute, MaxQoS: 1}
+	return Settings{History: 100, HistoryAge: 5 * time.Minute}
 }
 
 // Pattern is the settings of the topics that match a filter.
@@ -44,14 +46,23 @@ func (s Settings) check() error {
 		return fmt.Errorf("history, its age and the key window cannot be negative")
 	case s.History > 0 && s.HistoryAge == 0:
 		return fmt.Errorf("a history of %d messages needs an age: set HistoryAge, for example 5m", s.History)
-	case s.MaxQoS > 1:
-		return fmt.Errorf("MaxQoS %d: this engine offers 0 and 1", s.MaxQoS)
 	}
 	return nil
 }
 
+// defaultKeyWindow outlasts the retries of a client that was cut off.
+const defaultKeyWindow = 5 * time.Minute
+
+// MaxQoS is the highest quality of service a subscription gets.
+func (s Settings) MaxQoS() uint32 {
+	if s.AtMostOnce {
+		return 0
+	}
+	return 1
+}
+
 func (s Settings) options(ephemeral bool) broker.Options {
-	return broker.Options{History: s.History, HistoryAge: s.HistoryAge, KeyWindow: s.KeyWindow, Ephemeral: ephemeral}
+	return broker.Options{History: s.History, HistoryAge: s.HistoryAge, KeyWindow: cmp.Or(s.KeyWindow, defaultKeyWindow), Ephemeral: ephemeral}
 }
 
 func settingsTree(patterns []Pattern) (*topic.Tree[Settings], error) {

@@ -80,7 +80,7 @@ func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub
 		return nil, nil, err
 	}
 	sub := &subscription{
-		feed: feed, qos: min(c.GetQos(), s.m.PubSub.Settings(topic.Name(f)).MaxQoS), presence: c.GetPresence(),
+		feed: feed, qos: min(c.GetQos(), s.m.PubSub.Settings(topic.Name(f)).MaxQoS()), presence: c.GetPresence(),
 		epoch: start.Position.Epoch, acked: start.Position.Seq,
 	}
 	if since := c.GetSince(); since != nil && start.Recovered {

@@ -183,6 +183,7 @@ func (s *Session) welcome(ctx context.Context, id uint64, c *parleyv1.Connect, k
 	}
 	answer.Session = text
 	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Connected{Connected: answer}})
+	s.welcomed.Store(true)
 	for _, feed := range feeds {
 		s.run(ctx, 0, feed)
 	}

@@ -45,6 +45,7 @@ type Manager struct {
 	cancel context.CancelFunc
 
 	mu        sync.RWMutex
+	pending   map[*Session]struct{} // accepted, not yet connected
 	sessions  map[string]*Session
 	users     map[string]map[*Session]struct{}
 	addresses map[string]int
@@ -70,6 +71,7 @@ func NewManager(c Config) *Manager {
 	m := &Manager{
 		Config: c, wheel: wheel.New(tick),
 		ping:      &hub.Delivery{Event: &parleyv1.Reply{Reply: &parleyv1.Reply_Ping{Ping: &parleyv1.Ping{}}}},
+		pending:   make(map[*Session]struct{}),
 		sessions:  make(map[string]*Session),
 		users:     make(map[string]map[*Session]struct{}),
 		addresses: make(map[string]int),
@@ -116,6 +118,7 @@ func (m *Manager) Accept(conn Conn, info Info) *Session {
 	m.counts.accepted.Add(1)
 	m.mu.Lock()
 	m.open++
+	m.pending[s] = struct{}{}
 	m.addresses[info.Address]++
 	draining := m.draining
 	m.mu.Unlock()
@@ -131,6 +134,10 @@ func (m *Manager) Accept(conn Conn, info Info) *Session {
 // same id.
 func (m *Manager) enter(s *Session, id string, who auth.Identity) error {
 	m.mu.Lock()
+	if m.draining {
+		m.mu.Unlock()
+		return protocol.Draining.Errorf("this node is shutting down: connect again").After(m.Limits.DrainSpread)
+	}
 	old := m.sessions[id]
 	devices := len(m.users[who.User])
 	if old != nil {
@@ -143,6 +150,7 @@ func (m *Manager) enter(s *Session, id string, who auth.Identity) error {
 	if old != nil {
 		m.forget(old)
 	}
+	delete(m.pending, s)
 	m.sessions[id] = s
 	if who.User != "" {
 		if m.users[who.User] == nil {
@@ -171,7 +179,7 @@ func (m *Manager) forget(s *Session) {
 	}
 }
 
-// leave unregisters a session that has ended.
+// left unregisters a session that has ended.
 func (m *Manager) left(s *Session, keep *record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -179,6 +187,7 @@ func (m *Manager) left(s *Session, keep *record) {
 		m.detached.put(s.id, *keep, time.Now())
 	}
 	m.forget(s)
+	delete(m.pending, s)
 	m.open--
 	if m.addresses[s.info.Address]--; m.addresses[s.info.Address] <= 0 {
 		delete(m.addresses, s.info.Address)
@@ -197,9 +206,12 @@ func (m *Manager) Drain(ctx context.Context) error {
 	if first && m.open == 0 {
 		close(m.empty)
 	}
-	all := m.list()
+	open := m.list()
+	for s := range m.pending {
+		open = append(open, s)
+	}
 	m.mu.Unlock()
-	for _, s := range all {
+	for _, s := range open {
 		s.leave(protocol.Draining, m.spread())
 	}
 	select {
@@ -207,8 +219,8 @@ func (m *Manager) Drain(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	for _, s := range m.all() {
-		s.conn.Abort()
+	for _, s := range open {
+		s.conn.Abort() // does nothing where the connection has ended
 	}
 	return ctx.Err()
 }

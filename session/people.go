@@ -39,7 +39,7 @@ func (m *Manager) Online(user string) bool {
 func (m *Manager) DeliverDirect(name topic.Name, d *hub.Delivery) int {
 	n := 0
 	for _, s := range m.named(string(name)) {
-		if d.Message != nil && d.Message.Except != "" && d.Message.Except == s.id {
+		if !s.welcomed.Load() || d.Message != nil && d.Message.Except != "" && d.Message.Except == s.id {
 			continue
 		}
 		s.Deliver(d)

@@ -29,6 +29,7 @@ type Session struct {
 	id, user, device string
 	since            time.Time
 	connected        atomic.Bool
+	welcomed         atomic.Bool // the answer to connect is queued; direct messages may follow
 
 	timer  wheel.Timer
 	frames *rate.Limiter
