@@ -26,7 +26,7 @@ const (
 // LiveOptions are the topic settings the community needs: conversations are kept long enough for
 // a phone to come back out of a tunnel; everything older is in the database.
 func LiveOptions() []parley.Option {
-	kept := parley.TopicSettings{History: 500, HistoryAge: 30 * time.Minute, KeyWindow: 30 * time.Minute, MaxQoS: 1}
+	kept := parley.TopicSettings{History: 500, HistoryAge: 30 * time.Minute, KeyWindow: 30 * time.Minute}
 	return []parley.Option{
 		parley.WithTopic("community/c/+", kept),
 		parley.WithTopic("community/c/+/typing", parley.TopicSettings{NoPresence: true}),

@@ -50,7 +50,7 @@ type question struct {
 func run() error {
 	live, err := parley.Open(
 		parley.WithVerifier(auth.VerifierFunc(verify)),
-		parley.WithTopic("public/#", parley.TopicSettings{History: 1000, HistoryAge: time.Minute, KeyWindow: time.Minute, MaxQoS: 1}),
+		parley.WithTopic("public/#", parley.TopicSettings{History: 1000, HistoryAge: time.Minute, KeyWindow: time.Minute}),
 		parley.WithTopic("public/short", parley.TopicSettings{History: 2, HistoryAge: time.Minute}),
 		parley.WithHeartbeat(time.Second, time.Second),
 	)
