@@ -35,7 +35,7 @@ func (d Dir) Lock() (*Lock, error) {
 	}
 	if err := tryLock(f); err != nil {
 		held := &HeldError{Path: d.path}
-		if text, readErr := os.ReadFile(path); readErr == nil {
+		if text, readErr := os.ReadFile(path); readErr == nil { //nolint:gosec // the operator names the folder
 			held.PID, _ = strconv.Atoi(strings.TrimSpace(string(text))) // a torn number is no number
 		}
 		return nil, errors.Join(held, f.Close())
