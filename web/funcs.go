@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"html/template"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -20,7 +21,7 @@ func (s *Site) funcs(lang Lang) template.FuncMap {
 		"asset":       s.assets.url,
 		"icon":        s.icon,
 		"when":        func(l *Layout, t time.Time) template.HTML { return s.when(c, l, t) },
-		"clock":       func(l *Layout, t time.Time) template.HTML { return clock(l, t) },
+		"clock":       clock,
 		"date":        func(l *Layout, t time.Time) string { return date(c, t.In(l.Zone)) },
 		"rows":        func(l *Layout, t Thread) []row { return s.rows(c, l, t) },
 		"props":       props,
@@ -65,7 +66,7 @@ func badge(n int) string {
 	if n > 99 {
 		return "99+"
 	}
-	return fmt.Sprint(n)
+	return strconv.Itoa(n)
 }
 
 // Shown is the name to draw.

@@ -23,6 +23,7 @@ type phrase struct {
 	Other string `json:"other"`
 }
 
+// UnmarshalJSON takes a text or an object of forms.
 func (p *phrase) UnmarshalJSON(b []byte) error {
 	if len(b) > 0 && b[0] == '"' {
 		return json.Unmarshal(b, &p.Other)

@@ -56,8 +56,7 @@ func pages() map[string]func() web.Page {
 		},
 		"/direct/d1": func() web.Page {
 			v := chat(layout("/direct/d1", "Tomás Rivera"), directs()[0])
-			all := v.Thread.Messages
-			v.Thread.Messages, v.Thread.ReadSeq, v.Thread.LastSeq = append(all[:2:2], all[9], all[12]), 411, 412
+			v.Thread.Messages, v.Thread.ReadSeq, v.Thread.LastSeq = []web.Message{v.Thread.Messages[0], v.Thread.Messages[1], v.Thread.Messages[9], v.Thread.Messages[12]}, 411, 412
 			return v
 		},
 		"/notifications": func() web.Page {

@@ -21,6 +21,7 @@ func newSite(t *testing.T) *web.Site {
 
 // previewHandler shows the fixtures with the preferences of the request.
 func previewHandler(t *testing.T, site *web.Site) http.Handler {
+	t.Helper()
 	mux := http.NewServeMux()
 	mux.Handle("GET /static/", site.Assets())
 	mux.HandleFunc("POST /preferences", site.SetPreferences)

@@ -80,7 +80,7 @@ func TestPreferences(t *testing.T) {
 		{"chosen", "zh-CN", "lang=en; theme=dark; tz=Asia/Shanghai", web.English, "dark", "Asia/Shanghai"},
 		{"nonsense", "xx", "lang=../x; theme=pink; tz=Not/AZone", web.English, "auto", "UTC"},
 	} {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Accept-Language", c.accept)
 		r.Header.Set("Cookie", c.cookie)
 		p := web.PreferencesOf(r)
@@ -96,7 +96,7 @@ func TestSetPreferences(t *testing.T) {
 		"/p/1?before=3": "/p/1?before=3", "//evil.example": "/", "https://evil.example": "/", `/\evil.example`: "/", "": "/", "/a\r\nSet-Cookie: x=1": "/",
 	} {
 		form := url.Values{"lang": {"zh-CN"}, "theme": {"pink"}, "back": {back}}
-		r := httptest.NewRequest("POST", "/preferences", strings.NewReader(form.Encode()))
+		r := httptest.NewRequest(http.MethodPost, "/preferences", strings.NewReader(form.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		w := httptest.NewRecorder()
 		site.SetPreferences(w, r)
@@ -138,6 +138,7 @@ func TestContrast(t *testing.T) {
 
 // contrast is the ratio of WCAG 2.2, section 1.4.3.
 func contrast(t *testing.T, a, b string) float64 {
+	t.Helper()
 	x, y := luminance(t, a), luminance(t, b)
 	return (math.Max(x, y) + 0.05) / (math.Min(x, y) + 0.05)
 }

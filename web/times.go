@@ -21,8 +21,8 @@ func clock(l *Layout, t time.Time) template.HTML {
 }
 
 func timeTag(t time.Time, kind, text, title string) template.HTML {
-	return template.HTML(fmt.Sprintf(`<time datetime="%s" data-time="%s" title="%s">%s</time>`, //nolint:gosec // every part is escaped or formatted here
-		t.UTC().Format("2006-01-02T15:04:05Z"), kind, title, template.HTMLEscapeString(text)))
+	tag := `<time datetime="` + t.UTC().Format("2006-01-02T15:04:05Z") + `" data-time="` + kind + `" title="` + title + `">`
+	return template.HTML(tag + template.HTMLEscapeString(text) + `</time>`) //nolint:gosec // every part is escaped or formatted here
 }
 
 // ago is the short form of how long ago t was: "now", "5m", "3h", "2d", then the date.
