@@ -60,6 +60,16 @@ var (
 	Lost           = Reason{"connection_lost", 503, 4003, RetryNow}
 )
 
+// Reasons returns the whole table.
+func Reasons() []Reason {
+	return []Reason{
+		BadRequest, Unauthorized, TokenExpired, Forbidden, NotFound, Conflict, TooLarge,
+		RateLimited, LimitReached, NotAllowed, NeedsUpgrade, Unimplemented, Internal, Overloaded,
+		Timeout, Draining, SlowConsumer, PingTimeout, ConnectTimeout, IdleTimeout, TakenOver,
+		Disconnected, ErrorBudget, BadProtocol, Closed, Lost,
+	}
+}
+
 // Error is a refusal that a client is told about. Message is for a person and
 // says what to do; what only the operator may see stays in the wrapped cause.
 type Error struct {
