@@ -56,7 +56,7 @@ func New(rawURL string, options ...Option) (*Client, error) {
 	for _, o := range options {
 		o(&c.config)
 	}
-	c.outbox = outbox{messages: c.config.messages, bytes: c.config.bytes}
+	c.outbox = newOutbox(c.config.messages, c.config.bytes)
 	c.events.wake = make(chan struct{}, 1)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	watch, unwatch := context.WithCancel(context.Background())

@@ -6,8 +6,10 @@ import (
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 )
 
-// window is how many publishes and calls are under way at once.
-const window = 256
+const (
+	window     = 256 // commands under way at once
+	callWindow = 16  // calls among them: servers work on few of one client at a time
+)
 
 // overhead is what an entry takes besides its payload, roughly.
 const overhead = 200
@@ -22,41 +24,64 @@ type entry struct {
 	size    int
 	again   bool // doing it twice is harmless
 	answer  answer
+	lane    *lane
 	at      *list.Element
 	sent    bool
 }
 
-// outbox holds entries in the order they were made: those sent first, then
-// those waiting. It is bounded by number and by bytes; the client's lock
-// guards it.
+// lane holds entries in the order they were made: those sent first, then those
+// waiting.
+type lane struct {
+	window        int
+	sent, waiting list.List
+}
+
+// outbox is everything that waits for an answer, over all connections, bounded
+// by number and by bytes. Calls are served beside the rest, so they have a lane
+// of their own. The client's lock guards it.
 type outbox struct {
 	messages, bytes int
 	byID            map[uint64]*entry
-	sent, waiting   list.List
+	commands, calls lane
 	size            int
+}
+
+func newOutbox(messages, bytes int) outbox {
+	return outbox{
+		messages: messages, bytes: bytes, byID: make(map[uint64]*entry),
+		commands: lane{window: window}, calls: lane{window: callWindow},
+	}
 }
 
 func (o *outbox) add(e *entry) error {
 	if len(o.byID) >= o.messages || o.size+e.size > o.bytes {
 		return ErrOutboxFull
 	}
-	if o.byID == nil {
-		o.byID = make(map[uint64]*entry)
+	e.lane = &o.commands
+	if e.command.GetCall() != nil {
+		e.lane = &o.calls
 	}
 	o.byID[e.command.GetId()] = e
 	o.size += e.size
-	e.at = o.waiting.PushBack(e)
+	e.at = e.lane.waiting.PushBack(e)
 	return nil
 }
 
 // next returns the next entry that may be sent, or nil, and counts it as sent.
 func (o *outbox) next() *entry {
-	front := o.waiting.Front()
-	if front == nil || o.sent.Len() >= window {
+	if e := o.commands.next(); e != nil {
+		return e
+	}
+	return o.calls.next()
+}
+
+func (l *lane) next() *entry {
+	front := l.waiting.Front()
+	if front == nil || l.sent.Len() >= l.window {
 		return nil
 	}
-	e, _ := o.waiting.Remove(front).(*entry)
-	e.at, e.sent = o.sent.PushBack(e), true
+	e, _ := l.waiting.Remove(front).(*entry)
+	e.at, e.sent = l.sent.PushBack(e), true
 	return e
 }
 
@@ -69,9 +94,9 @@ func (o *outbox) take(id uint64) *entry {
 	delete(o.byID, id)
 	o.size -= e.size
 	if e.sent {
-		o.sent.Remove(e.at)
+		e.lane.sent.Remove(e.at)
 	} else {
-		o.waiting.Remove(e.at)
+		e.lane.waiting.Remove(e.at)
 	}
 	return e
 }
@@ -81,15 +106,17 @@ func (o *outbox) take(id uint64) *entry {
 // the largest under way is given up: it would end every connection.
 func (o *outbox) lost(tooBig bool) {
 	var largest *entry
-	for at := o.sent.Back(); at != nil; at = o.sent.Back() {
-		e, _ := o.sent.Remove(at).(*entry)
-		e.at, e.sent = o.waiting.PushFront(e), false
-		if largest == nil || e.size > largest.size {
-			largest = e
-		}
-		if !e.again {
-			o.take(e.command.GetId())
-			e.answer(nil, ErrDisconnected)
+	for _, l := range []*lane{&o.commands, &o.calls} {
+		for at := l.sent.Back(); at != nil; at = l.sent.Back() {
+			e, _ := l.sent.Remove(at).(*entry)
+			e.at, e.sent = l.waiting.PushFront(e), false
+			if largest == nil || e.size > largest.size {
+				largest = e
+			}
+			if !e.again {
+				o.take(e.command.GetId())
+				e.answer(nil, ErrDisconnected)
+			}
 		}
 	}
 	if tooBig && largest != nil && o.take(largest.command.GetId()) != nil {

@@ -60,7 +60,20 @@ func (c *Client) answered(l *link, id uint64, r *parleyv1.Reply) {
 	if e := c.outbox.take(id); e != nil {
 		e.answer(r, err)
 		c.pump()
+		return
 	}
+	refusal, ok := errors.AsType[*Error](err)
+	if !ok {
+		return // the answer to a command that was given up
+	}
+	// A subscription can fail after it was answered, while it reads history.
+	for _, ch := range c.channels {
+		if ch.askedID == id {
+			c.refused(ch, refusal)
+			return
+		}
+	}
+	c.trouble(refusal)
 }
 
 // place returns where a topic stands, as far as is known.
@@ -182,7 +195,7 @@ func (c *Client) repair(l *link, t *place, further bool) {
 		case err != nil:
 			c.release(l, t)
 			return
-		case page.Position.Epoch != "" && page.Position.Epoch != t.epoch:
+		case page.Position.Epoch != "" && t.epoch != "" && page.Position.Epoch != t.epoch:
 			c.moved(t.topic, page.Position)
 			c.release(l, t)
 			return
@@ -200,6 +213,11 @@ func (c *Client) repair(l *link, t *place, further bool) {
 		if page.More && len(page.Messages) > 0 {
 			c.repair(l, t, true)
 			return
+		}
+		if newest := page.Position.Seq; len(page.Messages) == 0 && newest > t.seq {
+			if _, mine := t.own[newest]; !mine { // nothing of what was missed is kept
+				c.moved(t.topic, page.Position)
+			}
 		}
 		c.release(l, t)
 	})

@@ -25,6 +25,7 @@ type channel struct {
 	presence bool
 	since    *Position // where to begin while the topic's place is not known
 	asked    *Position // what was last asked
+	askedID  uint64    // the command that did
 }
 
 func (ch *channel) wildcard() bool { return topic.Filter(ch.filter).Wildcard() }
@@ -175,6 +176,7 @@ func (c *Client) subscribe(l *link, ch *channel) {
 		}
 		c.subscribed(ch, r.GetSubscribed())
 	})
+	ch.askedID = command.GetId()
 }
 
 // subscribed takes the server's answer.

@@ -1079,7 +1079,7 @@ export class Parley {
       if (error?.code === 'disconnected' || this.#logs.get(log.topic) !== log) return;
       if (error) return this.#release(log);
       const page = toPage(body);
-      if (page.position && page.position.epoch !== log.epoch) {
+      if (log.epoch && page.position?.epoch && page.position.epoch !== log.epoch) {
         this.#lost({ topic: log.topic, position: page.position });
         return this.#release(log);
       }
