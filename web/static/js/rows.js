@@ -46,7 +46,7 @@ function content(m, kind, loaded) {
   const at = new Date(m.created);
   const head = h('header', { class: 'msg-head' },
     h('a', { class: 'msg-author', href: profileURL(m.author) }, m.author.display), roleTag(m.author.role),
-    h('a', { href: `#c${m.seq}`, 'aria-label': t('message.link') }, timeTag(at, kind === 'chat' ? 'clock' : 'rel')),
+    h('a', { href: `#c${m.seq}` }, timeTag(at, kind === 'chat' ? 'clock' : 'rel')),
     m.edited && h('span', { class: 'edited' }, t('message.edited')));
   return [
     h('div', { class: 'msg-gutter' }, avatar(m.author), kind === 'chat' && timeTag(at, 'clock')),
