@@ -53,6 +53,12 @@ func (l *Live) open(c *gin.Context) *protocol.Error {
 	if err := l.sessions.Admit(info.Address); err != nil {
 		return session.ClientError(err)
 	}
+	served := false
+	defer func() {
+		if !served { // a verifier may panic, too
+			l.sessions.Release(info.Address)
+		}
+	}()
 	if err := auth.CheckOrigin(auth.OriginRequestOf(r, c.ClientIP() != c.RemoteIP()), l.origins); err != nil {
 		return session.ClientError(err)
 	}
@@ -60,6 +66,7 @@ func (l *Live) open(c *gin.Context) *protocol.Error {
 	if info.Identity, info.Known, err = l.identify(c); err != nil {
 		return session.ClientError(err)
 	}
+	served = true // Serve sees to it from here on
 	return l.sockets.Serve(c.Writer, r, info)
 }
 

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,13 +47,13 @@ type Manager struct {
 	cancel context.CancelFunc
 
 	mu        sync.RWMutex
-	pending   map[*Session]struct{} // accepted, not yet connected
 	sessions  map[string]*Session
 	users     map[string]map[*Session]struct{}
 	addresses map[string]int
-	open      int // accepted, whether connected or not
+	open      map[*Session]struct{} // accepted, whether connected or not
+	admitted  int                   // handshakes let in, neither accepted nor given up yet
 	draining  bool
-	empty     chan struct{} // closed when draining and open is 0
+	empty     chan struct{} // closed when draining and nothing is open or admitted
 	detached  detached
 
 	background sync.WaitGroup
@@ -71,10 +73,10 @@ func NewManager(c Config) *Manager {
 	m := &Manager{
 		Config: c, wheel: wheel.New(tick),
 		ping:      &hub.Delivery{Event: &parleyv1.Reply{Reply: &parleyv1.Reply_Ping{Ping: &parleyv1.Ping{}}}},
-		pending:   make(map[*Session]struct{}),
 		sessions:  make(map[string]*Session),
 		users:     make(map[string]map[*Session]struct{}),
 		addresses: make(map[string]int),
+		open:      make(map[*Session]struct{}),
 		empty:     make(chan struct{}),
 	}
 	m.events = newEvents(c.Log)
@@ -90,24 +92,46 @@ func (m *Manager) Start() {
 	m.background.Go(func() { m.events.run(m.base) })
 }
 
-// Admit tells whether a connection from address may be opened, before the
-// handshake is answered.
+// Admit lets a connection from address in, or tells why not, before the
+// handshake is answered. What it let in counts as a connection from then on:
+// Accept or Release must follow.
 func (m *Manager) Admit(address string) error {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	switch {
 	case m.draining:
 		return protocol.Draining.Errorf("this node is shutting down: connect again").After(m.Limits.DrainSpread)
-	case m.Limits.ConnectionsNode > 0 && m.open >= m.Limits.ConnectionsNode:
+	case m.Limits.ConnectionsNode > 0 && len(m.open)+m.admitted >= m.Limits.ConnectionsNode:
 		return protocol.Overloaded.Errorf("this node has all the connections it may: try again later").After(m.Limits.DrainSpread)
 	case m.Limits.ConnectionsOneIP > 0 && m.addresses[address] >= m.Limits.ConnectionsOneIP:
 		return protocol.RateLimited.Errorf("too many connections from %s: at most %d", address, m.Limits.ConnectionsOneIP).After(m.Limits.DrainSpread)
 	}
+	m.admitted++
+	m.addresses[address]++
 	return nil
 }
 
-// Accept begins the session of a new connection. The transport then calls
-// Handle for every frame and End when the connection is over.
+// Release takes back what Admit let in, when its handshake came to nothing.
+func (m *Manager) Release(address string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.admitted--
+	m.gone(address)
+}
+
+// gone counts one connection less; mu is held.
+func (m *Manager) gone(address string) {
+	if m.addresses[address]--; m.addresses[address] <= 0 {
+		delete(m.addresses, address)
+	}
+	if m.draining && m.admitted == 0 && len(m.open) == 0 {
+		close(m.empty)
+	}
+}
+
+// Accept begins the session of a new connection that Admit has let in. The
+// transport then calls Handle for every frame and End when the connection is
+// over.
 func (m *Manager) Accept(conn Conn, info Info) *Session {
 	now := time.Now()
 	s := &Session{m: m, conn: conn, info: info, subs: make(map[string]*subscription)}
@@ -117,13 +141,12 @@ func (m *Manager) Accept(conn Conn, info Info) *Session {
 	}
 	m.counts.accepted.Add(1)
 	m.mu.Lock()
-	m.open++
-	m.pending[s] = struct{}{}
-	m.addresses[info.Address]++
+	m.admitted--
+	m.open[s] = struct{}{}
 	draining := m.draining
 	m.mu.Unlock()
 	if draining {
-		s.leave(protocol.Draining, 0)
+		s.leave(protocol.Draining, m.spread())
 		return s
 	}
 	m.wheel.Set(&s.timer, m.Limits.ConnectTimeout, s.onTimer)
@@ -150,7 +173,6 @@ func (m *Manager) enter(s *Session, id string, who auth.Identity) error {
 	if old != nil {
 		m.forget(old)
 	}
-	delete(m.pending, s)
 	m.sessions[id] = s
 	if who.User != "" {
 		if m.users[who.User] == nil {
@@ -187,31 +209,21 @@ func (m *Manager) left(s *Session, keep *record) {
 		m.detached.put(s.id, *keep, time.Now())
 	}
 	m.forget(s)
-	delete(m.pending, s)
-	m.open--
-	if m.addresses[s.info.Address]--; m.addresses[s.info.Address] <= 0 {
-		delete(m.addresses, s.info.Address)
-	}
-	if m.draining && m.open == 0 {
-		close(m.empty)
-	}
+	delete(m.open, s)
+	m.gone(s.info.Address)
 }
 
 // Drain refuses new connections and asks every client to leave, then waits
-// until they have. When ctx ends first, the rest is cut off.
+// until they have. When ctx ends first, the rest is cut off and the requests
+// under way are cancelled. It is called once.
 func (m *Manager) Drain(ctx context.Context) error {
 	m.mu.Lock()
-	first := !m.draining
 	m.draining = true
-	if first && m.open == 0 {
+	if m.admitted == 0 && len(m.open) == 0 {
 		close(m.empty)
 	}
-	open := m.list()
-	for s := range m.pending {
-		open = append(open, s)
-	}
 	m.mu.Unlock()
-	for _, s := range open {
+	for _, s := range m.accepted() {
 		s.leave(protocol.Draining, m.spread())
 	}
 	select {
@@ -219,8 +231,9 @@ func (m *Manager) Drain(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	for _, s := range open {
-		s.conn.Abort() // does nothing where the connection has ended
+	m.cancel()
+	for _, s := range m.accepted() {
+		s.conn.Abort()
 	}
 	return ctx.Err()
 }
@@ -242,16 +255,17 @@ func (m *Manager) Close() {
 	m.background.Wait()
 }
 
-func (m *Manager) list() []*Session {
-	out := make([]*Session, 0, len(m.sessions))
-	for _, s := range m.sessions {
-		out = append(out, s)
-	}
-	return out
-}
-
+// all returns the sessions that have connected.
 func (m *Manager) all() []*Session {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.list()
+	return slices.Collect(maps.Values(m.sessions))
+}
+
+// accepted returns the sessions of all connections, those included that have
+// not said connect yet or that a newer connection has taken over.
+func (m *Manager) accepted() []*Session {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return slices.Collect(maps.Keys(m.open))
 }

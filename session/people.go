@@ -117,7 +117,7 @@ func (m *Manager) Stats() Stats {
 	})
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	st.Open, st.Users, st.Detached, st.Draining = m.open, len(m.users), m.detached.len(), m.draining
+	st.Open, st.Users, st.Detached, st.Draining = len(m.open), len(m.users), m.detached.len(), m.draining
 	return st
 }
 

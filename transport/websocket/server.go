@@ -61,11 +61,13 @@ func (s *Server) Stats() Stats {
 	}
 }
 
-// Serve answers a handshake. When it returns an error, nothing was written and
-// the caller answers with it; otherwise the connection lives on by itself and
-// neither w nor r may be used any more.
+// Serve answers a handshake that the session manager has admitted; if nothing
+// comes of it, the admission is released. When it returns an error, nothing was
+// written and the caller answers with it; otherwise the connection lives on by
+// itself and neither w nor r may be used any more.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info) *protocol.Error {
 	if bad := check(r, w); bad != nil {
+		s.sessions.Release(info.Address)
 		if bad.Code == protocol.NeedsUpgrade.Code {
 			w.Header().Set("Sec-WebSocket-Version", "13")
 		}
@@ -73,6 +75,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info
 	}
 	nc, codec, early, err := upgrade(r, w)
 	if err != nil {
+		s.sessions.Release(info.Address)
 		s.log.Info("a handshake broke off", "address", info.Address, "error", err)
 		return nil
 	}
