@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/parleyhq/parley/auth"
 	"github.com/parleyhq/parley/protocol"
+	"github.com/parleyhq/parley/session"
 )
 
 // problem is the one shape of every refusal.
@@ -38,34 +38,14 @@ func problemOf(e *protocol.Error, requestID string) problem {
 // known turns any error into one a client may see. Only what nobody foresaw is
 // logged, with the id the client was told.
 func (a *API) known(ctx context.Context, err error) *protocol.Error {
-	var told *protocol.Error
-	var denied *auth.Error
-	switch {
-	case errors.As(err, &told):
-	case errors.As(err, &denied):
-		told = denial(denied)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	told := session.ClientError(err)
+	if told.Code == protocol.Internal.Code && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		told = protocol.Timeout.Hide(err, "the request took too long; what it asked for may still have happened")
-	default:
-		told = protocol.Internal.Hide(err, "something went wrong here: try again later, and quote the request id if it stays")
 	}
 	if told.Code == protocol.Internal.Code {
 		a.log.ErrorContext(ctx, "request failed", "request_id", requestIDOf(ctx), "error", told.Message, "cause", errors.Unwrap(told))
 	}
 	return told
-}
-
-// denial keeps the precise code of a refused token and gives it its number.
-func denial(e *auth.Error) *protocol.Error {
-	reason := protocol.Unauthorized
-	switch e.Code {
-	case auth.CodeForbidden, auth.CodeOrigin:
-		reason = protocol.Forbidden
-	case auth.CodeTokenExpired, auth.CodeTicketExpired:
-		reason = protocol.TokenExpired
-	}
-	reason.Code = e.Code
-	return reason.Hide(e, e.Message)
 }
 
 func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
@@ -99,7 +79,5 @@ func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 	}
 	slices.Sort(methods)
 	w.Header().Set("Allow", strings.Join(methods, ", "))
-	wrong := protocol.BadRequest
-	wrong.HTTP = http.StatusMethodNotAllowed
-	a.refuse(w, r, wrong.Errorf("%s is asked with %s, not %s", path, strings.Join(methods, " or "), r.Method))
+	a.refuse(w, r, protocol.NotAllowed.Errorf("%s is asked with %s, not %s", path, strings.Join(methods, " or "), r.Method))
 }

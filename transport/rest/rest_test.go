@@ -276,7 +276,7 @@ func TestRefusals(t *testing.T) {
 		{"nobody", "", "POST", "/publish", `{}`, 401, "unauthorized", "PARLEY_API_KEY"},
 		{"wrong key", "a-key-of-the-backen", "POST", "/publish", `{}`, 401, "unauthorized", "not the API key"},
 		{"expired token", "token.of.late", "GET", "/history?topic=a", "", 401, "token_expired", "expired"},
-		{"forged token", "a.b.c", "GET", "/history?topic=a", "", 401, "token_invalid", "not a token"},
+		{"forged token", "a.b.c", "GET", "/history?topic=a", "", 401, "unauthorized", "not a token"},
 		{"token nobody can judge", "token.of.outage", "GET", "/history?topic=a", "", 500, "internal", "try again later"},
 		{"not allowed to publish", "token.of.ann", "POST", "/publish", `{"topic":"admin/x"}`, 403, "forbidden", "role member may not publish on admin/x"},
 		{"not allowed to read", "token.of.ann", "GET", "/history?topic=user/bob/x", "", 403, "forbidden", "may not read history"},
@@ -308,7 +308,7 @@ func TestRefusals(t *testing.T) {
 		{"disconnect nobody", key, "POST", "/disconnect", `{}`, 400, "bad_request", "name the user"},
 		{"endless reason", key, "POST", "/disconnect", `{"user":"a","reason":"` + strings.Repeat("r", 121) + `"}`, 400, "bad_request", "at most 120"},
 		{"ticket for nobody", key, "POST", "/ticket", `{}`, 400, "bad_request", "name the user"},
-		{"wrong method", key, "GET", "/publish", "", 405, "bad_request", "asked with POST"},
+		{"wrong method", key, "GET", "/publish", "", 405, "method_not_allowed", "asked with POST"},
 		{"unknown path", key, "GET", "/nothing", "", 404, "not_found", "/api/v1/docs"},
 	}
 	for _, tt := range tests {

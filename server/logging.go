@@ -1,0 +1,100 @@
+package server
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/parleyhq/parley"
+	"github.com/parleyhq/parley/server/config"
+)
+
+// NewLogger makes the log: lines for people on a terminal, JSON for machines
+// elsewhere, or what the configuration says.
+func NewLogger(w io.Writer, c config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == config.FormatText || c.Format == config.FormatAuto && terminal(w) {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+const requestIDHeader = "X-Request-ID"
+
+// identifyRequest gives every request an id that logs and refusals name. One
+// that came along is not believed here, at the edge: whoever reads the log must
+// be able to rely on it being one request.
+func identifyRequest(c *gin.Context) {
+	id := rand.Text()[:16]
+	c.Request.Header.Set(requestIDHeader, id)
+	c.Header(requestIDHeader, id)
+}
+
+// logRequest writes one line for each request when it is answered. The query is
+// left out: it may hold a ticket.
+func logRequest(log *slog.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		started := time.Now()
+		c.Next()
+		level := slog.LevelDebug
+		switch status := c.Writer.Status(); {
+		case status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable:
+			level = slog.LevelError
+		case status >= http.StatusBadRequest && status != http.StatusNotFound:
+			level = slog.LevelInfo
+		}
+		if !log.Enabled(c.Request.Context(), level) {
+			return
+		}
+		attrs := []slog.Attr{
+			slog.String("request_id", c.Request.Header.Get(requestIDHeader)),
+			slog.String("method", c.Request.Method),
+			slog.String("path", c.Request.URL.Path),
+			slog.Int("status", c.Writer.Status()),
+			slog.Float64("took_ms", float64(time.Since(started).Microseconds())/1000),
+			slog.String("address", c.ClientIP()),
+		}
+		if id, ok := parley.IdentityFrom(c); ok {
+			attrs = append(attrs, slog.String("user", id.User))
+		}
+		log.LogAttrs(c.Request.Context(), level, "request", attrs...)
+	}
+}
+
+// recoverPanic answers for a handler that panicked, and logs where.
+func recoverPanic(log *slog.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			if cause == http.ErrAbortHandler { //nolint:errorlint // the value itself is the sign
+				panic(cause)
+			}
+			id := c.Request.Header.Get(requestIDHeader)
+			log.Error("a request panicked", "request_id", id, "path", c.Request.URL.Path, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			if !c.Writer.Written() {
+				c.String(http.StatusInternalServerError, "Something went wrong here. Quote this number when you ask about it: %s\n", id)
+			}
+			c.Abort()
+		}()
+		c.Next()
+	}
+}

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/parleyhq/parley"
+)
+
+// Paths of the standalone server that tools rely on.
+const (
+	pathLive    = "/ws"
+	pathSDK     = "/sdk/parley.js"
+	pathTicket  = "/ticket"
+	pathREST    = "/api/v1"
+	pathAlive   = "/healthz"
+	pathReady   = "/readyz"
+	pathMetrics = "/metrics"
+)
+
+func (s *Server) routes(registry *prometheus.Registry) (http.Handler, error) {
+	api, err := s.live.REST(parley.RESTConfig{Keys: s.cfg.APIKeys, Prefix: pathREST})
+	if err != nil {
+		return nil, err
+	}
+	r := gin.New()
+	r.HandleMethodNotAllowed = true
+	proxies := make([]string, len(s.cfg.TrustedProxies))
+	for i, p := range s.cfg.TrustedProxies {
+		proxies[i] = p.String()
+	}
+	// Gin trusts everybody unless told whom: with an empty list, nobody.
+	if err := r.SetTrustedProxies(proxies); err != nil {
+		return nil, fmt.Errorf("trusted_proxies: %w", err)
+	}
+	r.Use(identifyRequest, logRequest(s.log), measure(registry), recoverPanic(s.log))
+
+	identify := func(*gin.Context) {}
+	if s.app != nil {
+		identify = s.app.Identify
+		s.app.Mount(r)
+		r.NoRoute(s.app.NotFound)
+	} else {
+		r.GET("/", s.welcome)
+		r.NoRoute(s.nothing)
+	}
+	r.GET(pathLive, identify, s.live.Handler())
+	r.POST(pathTicket, identify, s.live.TicketHandler())
+	r.Any(pathREST+"/*path", gin.WrapH(api))
+	sdk := gin.WrapH(parley.SDK())
+	r.GET(pathSDK, sdk)
+	r.HEAD(pathSDK, sdk)
+	r.GET(pathAlive, s.health.alive)
+	r.GET(pathReady, s.health.ready)
+	r.GET(pathMetrics, gin.WrapH(promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry, MaxRequestsInFlight: 4})))
+	return r, nil
+}
+
+// welcome stands at / when there is no community.
+func (s *Server) welcome(c *gin.Context) {
+	c.String(http.StatusOK, "Parley %s is running on %s.\n\nSocket   %s\nREST     %s/docs\nHealth   %s\n",
+		parley.Version(), s.cfg.Node, pathLive, pathREST, pathReady)
+}
+
+func (s *Server) nothing(c *gin.Context) {
+	c.String(http.StatusNotFound, "There is nothing at %s.\n", strings.ToValidUTF8(c.Request.URL.Path, "?"))
+}

@@ -1,0 +1,162 @@
+// Package server is the standalone Parley: it turns a configuration into a
+// running community with its socket, REST API, health and metrics, and ends it
+// again in order.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/parleyhq/parley"
+	"github.com/parleyhq/parley/community"
+	"github.com/parleyhq/parley/server/config"
+	"github.com/parleyhq/parley/server/datadir"
+)
+
+// Options are what a server needs besides its configuration.
+type Options struct {
+	Stdout io.Writer    // for the banner; nil for none
+	Log    *slog.Logger // nil means slog.Default
+}
+
+// Server is an opened server: it holds its data folder and listens, though
+// nothing is answered before Run.
+type Server struct {
+	cfg      config.Config
+	out      io.Writer
+	log      *slog.Logger
+	dir      datadir.Dir
+	listener net.Listener
+	live     *parley.Live
+	app      *community.App // nil when it is turned off
+	first    community.FirstStart
+	health   *health
+	http     *http.Server
+	lock     *datadir.Lock
+}
+
+// Open takes the data folder, opens every part and begins to listen. On an
+// error everything is given back. Whoever gets a Server calls Run, once.
+func Open(ctx context.Context, cfg config.Config, o Options) (_ *Server, err error) {
+	s := &Server{cfg: cfg, out: o.Stdout, log: o.Log}
+	if s.out == nil {
+		s.out = io.Discard
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.release(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := s.takeFolder(); err != nil {
+		return nil, err
+	}
+	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr); err != nil {
+		return nil, fmt.Errorf("cannot listen on %s (choose another address with --addr): %w", cfg.Addr, err)
+	}
+	registry := newRegistry(cfg.Node)
+	if err := s.openLive(registry); err != nil {
+		return nil, err
+	}
+	if cfg.Community {
+		if err := s.openCommunity(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.health = &health{live: s.live, node: cfg.Node, started: time.Now()}
+	if s.app != nil {
+		s.health.database = s.app.Ping
+	}
+	handler, err := s.routes(registry)
+	if err != nil {
+		return nil, err
+	}
+	s.http = newHTTP(handler, s.log)
+	return s, nil
+}
+
+func (s *Server) takeFolder() (err error) {
+	if s.dir, err = datadir.Open(s.cfg.Data); err != nil {
+		return err
+	}
+	s.lock, err = s.dir.Lock()
+	return err
+}
+
+func (s *Server) openLive(registry *prometheus.Registry) error {
+	tokens, err := verifier(s.dir, s.cfg.JWT)
+	if err != nil {
+		return err
+	}
+	tickets, _, err := s.dir.Secret(ticketSecret)
+	if err != nil {
+		return err
+	}
+	engine, err := openBroker(s.cfg.Broker, s.log)
+	if err != nil {
+		return err
+	}
+	options := append(liveOptions(s.cfg),
+		parley.WithVerifier(tokens), parley.WithSecret(tickets), parley.WithBroker(engine),
+		parley.WithLogger(s.log), parley.WithMetrics(registry))
+	if s.cfg.Community {
+		options = append(options, community.LiveOptions()...)
+	}
+	s.live, err = parley.Open(options...)
+	return err
+}
+
+// liveOptions says in the words of the public API what the configuration says.
+func liveOptions(c config.Config) []parley.Option {
+	options := []parley.Option{
+		parley.WithNode(c.Node), parley.WithPublicURL(c.PublicURL), parley.WithOrigins(c.Origins...),
+		parley.WithRules(c.AuthRules()...), parley.WithHeartbeat(c.Heartbeat.Interval, c.Heartbeat.Timeout),
+		parley.WithLimits(parley.Limits{
+			MessageBytes: c.Limits.MessageBytes, QueueBytes: c.Limits.QueueBytes, Subscriptions: c.Limits.Subscriptions,
+			Calls: c.Limits.Calls, ConnectionsNode: c.Limits.Connections, ConnectionsUser: c.Limits.ConnectionsPerUser,
+			ConnectionsOneIP: c.Limits.ConnectionsPerAddress, ConnectTimeout: c.Limits.ConnectTimeout,
+			IdleTimeout: c.Limits.IdleTimeout, ResumeWindow: c.Limits.ResumeWindow,
+		}),
+	}
+	if c.Anonymous {
+		options = append(options, parley.WithAnonymous())
+	}
+	for _, t := range c.Topics {
+		age := t.HistoryAge
+		if t.History > 0 && age == 0 {
+			age = defaultHistoryAge
+		}
+		options = append(options, parley.WithTopic(t.Pattern, parley.TopicSettings{
+			History: t.History, HistoryAge: age, KeyWindow: max(age, defaultHistoryAge), NoPresence: t.NoPresence,
+		}))
+	}
+	return options
+}
+
+const defaultHistoryAge = 5 * time.Minute
+
+func (s *Server) openCommunity(ctx context.Context) (err error) {
+	s.app, err = community.New(ctx, community.Config{
+		Path: s.dir.File("community.db"), Live: s.live, PublicURL: s.cfg.PublicURL, Log: s.log,
+	})
+	if err != nil {
+		return fmt.Errorf("open the community: %w", err)
+	}
+	if s.first, err = s.app.Bootstrap(ctx); err != nil {
+		return fmt.Errorf("furnish the community: %w", err)
+	}
+	return nil
+}
+
+// Addr is where the server listens.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
