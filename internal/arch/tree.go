@@ -18,7 +18,7 @@ import (
 type Tree struct {
 	Module   string // module path from go.mod
 	Packages []*Package
-	Dirs     []string // every folder that is part of the project, slash-separated, sorted
+	Dirs     []string // every folder of the project that holds a file somewhere below it, slash-separated
 	fset     *token.FileSet
 }
 
@@ -59,14 +59,24 @@ func Load(src fs.FS) (*Tree, error) {
 			if foreign(src, name) {
 				return fs.SkipDir
 			}
-			t.Dirs = append(t.Dirs, name)
 			return nil
-		case path.Ext(name) != ".go":
+		}
+		t.addDirs(path.Dir(name))
+		if path.Ext(name) != ".go" {
 			return nil
 		}
 		return t.add(src, name)
 	})
 	return t, err
+}
+
+// addDirs remembers a folder that holds a file, and those above it. Empty folders are left by editors
+// and branches; git does not carry them, so they are not there.
+func (t *Tree) addDirs(dir string) {
+	for !slices.Contains(t.Dirs, dir) {
+		t.Dirs = append(t.Dirs, dir)
+		dir = path.Dir(dir)
+	}
 }
 
 func moduleName(manifest []byte) string {
