@@ -177,6 +177,13 @@ func (l *Live) Disconnect(_ context.Context, user, why string) (int, error) {
 	return l.sessions.Disconnect(user, why), nil
 }
 
+// DisconnectWhere ends those connections of a user whose identity ok accepts,
+// such as those of one login that has ended; the other devices stay. It
+// returns how many connections there were.
+func (l *Live) DisconnectWhere(_ context.Context, user, why string, ok func(Identity) bool) int {
+	return l.sessions.DisconnectWhere(user, why, ok)
+}
+
 // Reauthorize checks anew what a user is subscribed to, and ends what they may
 // no longer receive. Call it when somebody's rights have changed. It returns
 // how many subscriptions ended.

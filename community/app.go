@@ -84,7 +84,7 @@ func New(ctx context.Context, c Config) (*App, error) {
 	draw := view.NewDrawer(md, c.Now, c.EditWindow, c.Live.Online)
 	a.talk = talk.New(talk.Config{DB: db, Draw: draw, Markup: md, Now: c.Now, Wake: box.Wake})
 	a.pages, err = pages.New(pages.Config{
-		DB: db, Accounts: a.accounts, Talk: a.talk, Draw: draw, Site: site, Live: liveSide{c.Live, c.Log},
+		DB: db, Accounts: a.accounts, Talk: a.talk, Draw: draw, Site: site, Live: liveSide{c.Live, a.accounts, c.Log},
 		PublicURL: c.PublicURL, Log: c.Log, Now: c.Now,
 	})
 	if err != nil {

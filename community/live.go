@@ -99,8 +99,9 @@ func (p publisher) PublishEvent(ctx context.Context, e store.Event) error {
 
 // liveSide is what the pages ask.
 type liveSide struct {
-	live *parley.Live
-	log  *slog.Logger
+	live     *parley.Live
+	accounts *account.Service
+	log      *slog.Logger
 }
 
 // Position is where a topic stands; unknown means "from now".
@@ -129,7 +130,18 @@ func (l liveSide) Online(ctx context.Context) []string {
 	return out
 }
 
-// SignedOut ends what a person's sockets may follow after one of their sessions ended.
+// SignedOut ends the sockets of a person whose sessions have ended; those of sessions that still
+// stand go on.
 func (l liveSide) SignedOut(ctx context.Context, handle string) {
-	l.live.Reauthorize(ctx, handle)
+	l.live.DisconnectWhere(ctx, handle, "signed out", func(who parley.Identity) bool {
+		login, ok := who.Claims[claimLogin].(int64)
+		if !ok {
+			return false
+		}
+		alive, err := l.accounts.Alive(ctx, login)
+		if err != nil {
+			l.log.ErrorContext(ctx, "a session could not be checked: its socket is ended", "user", handle, "error", err)
+		}
+		return !alive
+	})
 }

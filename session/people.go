@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/parleyhq/parley/auth"
 	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/protocol"
 	"github.com/parleyhq/parley/pubsub"
@@ -81,6 +82,21 @@ func (m *Manager) Disconnect(user, why string) int {
 	m.detached.dropUser(user)
 	m.mu.Unlock()
 	return len(sessions)
+}
+
+// DisconnectWhere ends those connections of a person whose identity ok
+// accepts, such as those of one login, and returns how many there were.
+func (m *Manager) DisconnectWhere(user, why string, ok func(auth.Identity) bool) int {
+	n := 0
+	for _, s := range m.ofUser(user) {
+		if !ok(s.Identity()) {
+			continue
+		}
+		s.conn.Reply(protocol.Disconnected.Errorf("%s", why).Reply(0))
+		s.leave(protocol.Disconnected, 0)
+		n++
+	}
+	return n
 }
 
 // Reauthorize checks anew what a person is subscribed to and ends what they

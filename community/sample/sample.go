@@ -18,18 +18,22 @@ import (
 	"github.com/parleyhq/parley/community/view"
 )
 
-// Plant furnishes db as of now. It may be called again after it was interrupted: what is there
+// before is how long ago the sample people began, so that the last of them spoke a little while
+// before now.
+const before = 47*time.Hour + 40*time.Minute
+
+// Plant furnishes db as of now, before anybody is let in. It may be called again after it was interrupted: what is there
 // already is left as it is. The people get passwords that nobody knows.
 func Plant(ctx context.Context, db *store.DB, accounts *account.Service, now time.Time) error {
 	p := &planter{db: db, accounts: accounts}
-	p.clock.Store(now.Add(-50 * time.Hour).UnixMilli())
+	p.clock.Store(now.Add(-before).UnixMilli())
 	clock := func() time.Time { return time.UnixMilli(p.clock.Load()) }
 	md := markup.New()
 	p.talk = talk.New(talk.Config{
 		DB: db, Markup: md, Now: clock, Wake: func() {}, PerSecond: 1000, Burst: 1000,
 		Draw: view.NewDrawer(md, clock, time.Hour, func(string) bool { return false }),
 	})
-	for _, step := range []func(context.Context) error{p.people, p.categories, p.rooms, p.posts} {
+	for _, step := range []func(context.Context) error{p.people, p.categories, p.rooms, p.posts, p.chats, p.hush} {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("sample: %w", err)
 		}
@@ -95,6 +99,12 @@ func (p *planter) rooms(ctx context.Context) error {
 		if f, ok := fault.Of(err); err != nil && (!ok || f.Kind != fault.Conflict) {
 			return err
 		}
+	}
+	return nil
+}
+
+func (p *planter) chats(ctx context.Context) error {
+	for _, room := range rooms() {
 		for i, l := range room.lines {
 			p.pass(time.Duration(2+7*(i%3)) * time.Minute)
 			if err := p.say(ctx, room.slug, room.slug, i, l); err != nil {
@@ -107,7 +117,7 @@ func (p *planter) rooms(ctx context.Context) error {
 
 func (p *planter) posts(ctx context.Context) error {
 	for _, post := range posts() {
-		p.pass(3*time.Hour + 17*time.Minute)
+		p.pass(10 * time.Hour)
 		c, err := p.talk.CreatePost(ctx, post.author, talk.Draft{
 			Category: post.category, Title: post.title, Body: post.body, Key: "sample-" + post.key,
 		})
@@ -128,6 +138,26 @@ func (p *planter) posts(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// hush drops the live events of the planting: nobody was there to hear them, and who comes now
+// finds it all on the pages.
+func (p *planter) hush(ctx context.Context) error {
+	return p.db.Write(ctx, func(ctx context.Context, tx store.Tx) error {
+		for {
+			events, err := tx.Outbox(ctx, 500)
+			if err != nil || len(events) == 0 {
+				return err
+			}
+			ids := make([]int64, len(events))
+			for i, e := range events {
+				ids[i] = e.ID
+			}
+			if err := tx.Published(ctx, ids); err != nil {
+				return err
+			}
+		}
+	})
 }
 
 // say speaks a line under a fixed key, so that planting twice says it once.
