@@ -1,3 +1,17 @@
+// Package client is Parley for programs in Go: a connection that comes back by
+// itself, continues every subscription after the last message that was handed
+// out, and keeps what is published meanwhile.
+//
+//	c, err := client.Dial(ctx, "wss://example.org/ws", client.WithToken(token))
+//	if err != nil { … }
+//	defer c.Close()
+//	sub, err := c.Subscribe(ctx, "room/+", func(m client.Message) { … })
+//	_, err = c.Publish(ctx, "room/1", "chat.line", Line{Text: "hello"})
+//	post, err := client.Call[Post](ctx, c, "post.create", NewPost{Title: "Hi"})
+//
+// All methods may be called concurrently. A handler is called with one message
+// at a time, in the order of its topic; it may call the client, but not Close,
+// which waits for it.
 package client
 
 import (
@@ -144,7 +158,7 @@ func (c *Client) Reconnect() {
 func (c *Client) Close() error {
 	c.mu.Lock()
 	if c.link != nil && c.ctx.Err() == nil {
-		c.link.write(ws.OpClose, ws.NewCloseFrameBody(ws.StatusNormalClosure, ""))
+		c.link.Goodbye(ws.StatusNormalClosure)
 	}
 	c.mu.Unlock()
 	c.cancel()
@@ -206,7 +220,7 @@ func (c *Client) ask(l *link, command *parleyv1.Command, a answer) {
 	command.Id = c.number()
 	l.asks[command.GetId()] = &ask{answer: a, until: time.Now().Add(requestTimeout)}
 	l.send(command)
-	l.expect(requestTimeout)
+	l.Remind(requestTimeout)
 }
 
 // expire answers what waited too long for the server.
@@ -224,6 +238,6 @@ func (c *Client) expire(l *link) {
 		}
 	}
 	if !next.IsZero() {
-		l.expect(next.Sub(now))
+		l.Remind(next.Sub(now))
 	}
 }

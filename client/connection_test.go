@@ -38,7 +38,8 @@ func (w *watch) last() client.State {
 }
 
 func TestSaysWhoItIsFirst(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		var w watch
 		n.open(client.WithToken("secret"), client.WithDevice("phone-1"), client.OnState(w.add))
 		hello := n.peer().welcome()
@@ -52,9 +53,8 @@ func TestSaysWhoItIsFirst(t *testing.T) {
 }
 
 func TestBackoffDoublesWithinBounds(t *testing.T) {
-	bounds := []time.Duration{500, 1000, 2000, 4000, 8000, 16000, 30000, 30000}
-	for i, bound := range bounds {
-		attempt, bound := i+1, bound*time.Millisecond
+	for i, seconds := range []float64{0.5, 1, 2, 4, 8, 16, 30, 30} {
+		attempt, bound := i+1, time.Duration(seconds*float64(time.Second))
 		if got := client.Backoff(attempt, 0); got != 0 {
 			t.Errorf("attempt %d waits at least %v, want 0: the jitter is full", attempt, got)
 		}
@@ -71,7 +71,8 @@ func TestBackoffDoublesWithinBounds(t *testing.T) {
 }
 
 func TestComesBackAfterTheWait(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		var w watch
 		n.open(client.OnState(w.add))
 		for _, want := range []struct {
@@ -95,7 +96,8 @@ func TestComesBackAfterTheWait(t *testing.T) {
 }
 
 func TestWaitsAsLongAsTheServerAsks(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		var w watch
 		n.open(client.OnState(w.add))
 		p := n.peer()
@@ -113,10 +115,17 @@ func TestCloseCodes(t *testing.T) {
 		code ws.StatusCode
 		want client.Status
 	}{
-		{1001, client.Reconnecting}, {1009, client.Reconnecting}, {4000, client.Reconnecting}, {4001, client.Reconnecting},
-		{4499, client.Reconnecting}, {4500, client.Closed}, {4501, client.Closed}, {4999, client.Closed},
+		{1001, client.Reconnecting},
+		{1009, client.Reconnecting},
+		{4000, client.Reconnecting},
+		{4001, client.Reconnecting},
+		{4499, client.Reconnecting},
+		{4500, client.Closed},
+		{4501, client.Closed},
+		{4999, client.Closed},
 	} {
-		inBubble(t, func(t *testing.T, n *network) {
+		inBubble(t, func(n *network) {
+			t := n.t
 			live := n.open()
 			p := n.peer()
 			p.welcome()
@@ -140,7 +149,8 @@ func TestCloseCodes(t *testing.T) {
 }
 
 func TestARefusalForGoodEndsIt(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		result := make(chan error, 1)
 		live := n.open(client.WithToken("forged"))
 		go func() { result <- live.Connected(t.Context()) }()
@@ -158,7 +168,8 @@ func TestARefusalForGoodEndsIt(t *testing.T) {
 }
 
 func TestDialTellsWhyItCouldNot(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		n.down = true
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
@@ -173,7 +184,8 @@ func TestDialTellsWhyItCouldNot(t *testing.T) {
 }
 
 func TestSilenceIsTheEnd(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		live := n.open()
 		p := n.peer()
 		p.welcome()
@@ -196,7 +208,8 @@ func TestSilenceIsTheEnd(t *testing.T) {
 }
 
 func TestAServerThatNeverAnswersIsLeft(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		live := n.open()
 		p := n.peer()
 		p.next()
@@ -224,7 +237,8 @@ func TestBadFramesAreAnsweredWithTheirCode(t *testing.T) {
 		"long ping in parts": {ws.NewFrame(ws.OpPing, false, nil), ws.StatusProtocolError},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, n *network) {
+			inBubble(t, func(n *network) {
+				t := n.t
 				live := n.open()
 				p := n.peer()
 				p.welcome()
@@ -243,7 +257,8 @@ func TestBadFramesAreAnsweredWithTheirCode(t *testing.T) {
 }
 
 func TestFragmentsAndPingsBetweenThem(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		live := n.open()
 		p := n.peer()
 		got := make(chan client.Message, 1)
@@ -269,7 +284,8 @@ func TestTokens(t *testing.T) {
 		})
 	}
 	t.Run("an expired one is fetched anew, a good one kept", func(t *testing.T) {
-		inBubble(t, func(t *testing.T, n *network) {
+		inBubble(t, func(n *network) {
+			t := n.t
 			n.open(tokens())
 			p := n.peer()
 			if got := p.welcome().GetToken(); got != "token-1" {
@@ -293,7 +309,8 @@ func TestTokens(t *testing.T) {
 		})
 	})
 	t.Run("refreshed in time", func(t *testing.T) {
-		inBubble(t, func(t *testing.T, n *network) {
+		inBubble(t, func(n *network) {
+			t := n.t
 			n.open(tokens())
 			p := n.peer()
 			p.welcome(func(c *parleyv1.Connected) { c.ExpiresInMs, c.PingSeconds = 600_000, 0 })
@@ -310,7 +327,8 @@ func TestTokens(t *testing.T) {
 		})
 	})
 	t.Run("a fixed one that expired ends it", func(t *testing.T) {
-		inBubble(t, func(t *testing.T, n *network) {
+		inBubble(t, func(n *network) {
+			t := n.t
 			live := n.open(client.WithToken("fixed"))
 			p := n.peer()
 			p.welcome()
@@ -323,7 +341,8 @@ func TestTokens(t *testing.T) {
 }
 
 func TestCloseSaysGoodbyeAndWaitsForHandlers(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		live := n.open()
 		p := n.peer()
 		begun, finish, finished := make(chan bool), make(chan bool), false

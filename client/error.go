@@ -25,11 +25,17 @@ var (
 	ErrClosed = &Error{Code: "closed", Message: "the client is closed", Retry: protocol.RetryNever}
 	// ErrDisconnected: the connection broke before the answer came, and what
 	// was asked may or may not have been done.
-	ErrDisconnected = &Error{Code: "disconnected", Message: "the connection was lost before the answer came: it may or may not have been done", Retry: protocol.RetryLater}
+	ErrDisconnected = &Error{
+		Code: "disconnected", Retry: protocol.RetryLater,
+		Message: "the connection was lost before the answer came: it may or may not have been done",
+	}
 	// ErrOutboxFull: too much waits to be sent.
 	ErrOutboxFull = &Error{Code: "outbox_full", Message: "too much is waiting to be sent: try again once the connection is back", Retry: protocol.RetryLater}
 	// ErrSlow ended a subscription whose handler did not keep up.
-	ErrSlow = &Error{Code: "slow_consumer", Message: "more messages waited for the handler than its buffer holds: make it faster, or the buffer larger", Retry: protocol.RetryNow}
+	ErrSlow = &Error{
+		Code: "slow_consumer", Retry: protocol.RetryNow,
+		Message: "more messages waited for the handler than its buffer holds: make it faster, or the buffer larger",
+	}
 	// ErrTimeout: the server is connected and did not answer.
 	ErrTimeout = &Error{Code: "timeout", Message: "the server did not answer in time", Status: 504, Retry: protocol.RetryLater}
 	// ErrUnsubscribed ended a subscription: Unsubscribe was called.

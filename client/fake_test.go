@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -25,10 +26,10 @@ type network struct {
 	down  bool // dials fail
 }
 
-// inBubble runs f with virtual time.
-func inBubble(t *testing.T, f func(t *testing.T, n *network)) {
+// inBubble runs f with virtual time and the test of that time, n.t.
+func inBubble(t *testing.T, f func(n *network)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { f(t, &network{t: t, peers: make(chan *peer, 1000)}) })
+	synctest.Test(t, func(t *testing.T) { f(&network{t: t, peers: make(chan *peer, 1000)}) })
 }
 
 // open makes a client that speaks JSON over n; it is closed with the test.
@@ -101,21 +102,25 @@ func (p *peer) serve() {
 		return
 	}
 	for {
-		f, err := ws.ReadFrame(p.conn)
+		h, err := ws.ReadHeader(p.conn)
 		if err != nil {
 			return
 		}
-		ws.Cipher(f.Payload, f.Header.Mask, 0)
-		if f.Header.OpCode == ws.OpClose {
-			p.code, _ = ws.ParseCloseFrameData(f.Payload)
+		payload := make([]byte, h.Length)
+		if _, err := io.ReadFull(p.conn, payload); err != nil {
 			return
 		}
-		if f.Header.OpCode == ws.OpPong {
+		ws.Cipher(payload, h.Mask, 0)
+		if h.OpCode == ws.OpClose {
+			p.code, _ = ws.ParseCloseFrameData(payload)
+			return
+		}
+		if h.OpCode == ws.OpPong {
 			continue
 		}
-		for _, in := range (protocol.JSON{}).Decode(nil, f.Payload) {
+		for _, in := range (protocol.JSON{}).Decode(nil, payload) {
 			if in.Err != nil {
-				p.t.Errorf("the client sent %s: %v", f.Payload, in.Err)
+				p.t.Errorf("the client sent %s: %v", payload, in.Err)
 				return
 			}
 			p.commands <- in.Command

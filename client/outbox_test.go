@@ -28,7 +28,8 @@ func queue(t *testing.T, c *client.Client, v any, o ...client.PublishOption) *cl
 }
 
 func TestOutboxKeepsOrderAndKeysOverABreak(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c := n.open()
 		first, second := queue(t, c, 1), queue(t, c, 2, client.Key("mine"))
 		p := n.peer()
@@ -60,7 +61,8 @@ func TestOutboxKeepsOrderAndKeysOverABreak(t *testing.T) {
 }
 
 func TestOutboxIsBounded(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		n.down = true
 		few, small := n.open(client.WithOutbox(2, 1<<20)), n.open(client.WithOutbox(100, 1500))
 		queue(t, few, 1)
@@ -80,7 +82,8 @@ func TestOutboxIsBounded(t *testing.T) {
 }
 
 func TestOnlySoManyAreUnderWay(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		for i := range 300 {
 			queue(t, c, i)
@@ -101,7 +104,8 @@ func TestOnlySoManyAreUnderWay(t *testing.T) {
 }
 
 func TestAnImpatientPublisherWithdraws(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		n.down = true
 		c := n.open()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -118,7 +122,8 @@ func TestAnImpatientPublisherWithdraws(t *testing.T) {
 }
 
 func TestAMessageTooBigDoesNotEndEveryConnection(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		small, big := queue(t, c, 1), queue(t, c, strings.Repeat("x", 100_000))
 		synctest.Wait()
@@ -136,7 +141,8 @@ func TestAMessageTooBigDoesNotEndEveryConnection(t *testing.T) {
 }
 
 func TestTheServersRefusalIsTheAnswer(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		w := queue(t, c, 1)
 		p.refuse(p.next().GetId(), &parleyv1.Error{Code: "rate_limited", Number: 429, Message: "slowly", Retry: "later", RetryAfterMs: 1500})
@@ -148,39 +154,48 @@ func TestTheServersRefusalIsTheAnswer(t *testing.T) {
 	})
 }
 
+type memo struct{ Text string }
+
+type memoResult struct {
+	memo memo
+	err  error
+}
+
+// call asks without waiting.
+func call(t *testing.T, c *client.Client, o ...client.CallOption) chan memoResult {
+	t.Helper()
+	ch := make(chan memoResult, 1)
+	go func() {
+		m, err := client.Call[memo](t.Context(), c, "memo.make", memo{"in"}, o...)
+		ch <- memoResult{m, err}
+	}()
+	return ch
+}
+
+func (p *peer) result(id uint64, text string) {
+	p.t.Helper()
+	p.say(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Result{Result: &parleyv1.Result{Payload: []byte(text)}}})
+}
+
 func TestCalls(t *testing.T) {
-	type note struct{ Text string }
-	type result struct {
-		note note
-		err  error
-	}
-	call := func(t *testing.T, c *client.Client, o ...client.CallOption) chan result {
-		ch := make(chan result, 1)
-		go func() {
-			n, err := client.Call[note](t.Context(), c, "note.make", note{"in"}, o...)
-			ch <- result{n, err}
-		}()
-		return ch
-	}
-	answer := func(p *peer, id uint64, text string) {
-		p.say(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Result{Result: &parleyv1.Result{Payload: []byte(text)}}})
-	}
 	t.Run("typed in and out", func(t *testing.T) {
-		inBubble(t, func(t *testing.T, n *network) {
+		inBubble(t, func(n *network) {
+			t := n.t
 			c, p := connected(n)
 			ch := call(t, c)
 			cmd := p.next()
-			if got := cmd.GetCall(); got.GetType() != "note.make" || string(got.GetPayload()) != `{"Text":"in"}` || got.GetTimeoutMs() != 10_000 {
+			if got := cmd.GetCall(); got.GetType() != "memo.make" || string(got.GetPayload()) != `{"Text":"in"}` || got.GetTimeoutMs() != 10_000 {
 				t.Errorf("asked %v", got)
 			}
-			answer(p, cmd.GetId(), `{"Text":"out"}`)
-			if r := <-ch; r.err != nil || r.note.Text != "out" {
+			p.result(cmd.GetId(), `{"Text":"out"}`)
+			if r := <-ch; r.err != nil || r.memo.Text != "out" {
 				t.Errorf("got %+v", r)
 			}
 		})
 	})
 	t.Run("sixteen at a time, beside what is published", func(t *testing.T) {
-		inBubble(t, func(t *testing.T, n *network) {
+		inBubble(t, func(n *network) {
+			t := n.t
 			c, p := connected(n)
 			for range 20 {
 				call(t, c)
@@ -195,7 +210,7 @@ func TestCalls(t *testing.T) {
 				t.Error("the calls hold up a publish")
 			}
 			p.quiet()
-			answer(p, first.GetId(), `{}`)
+			p.result(first.GetId(), `{}`)
 			if p.next().GetCall() == nil {
 				t.Error("the seventeenth does not follow")
 			}
@@ -203,7 +218,8 @@ func TestCalls(t *testing.T) {
 		})
 	})
 	t.Run("not repeated when the connection broke", func(t *testing.T) {
-		inBubble(t, func(t *testing.T, n *network) {
+		inBubble(t, func(n *network) {
+			t := n.t
 			c, p := connected(n)
 			ch := call(t, c)
 			p.next()
@@ -217,21 +233,23 @@ func TestCalls(t *testing.T) {
 		})
 	})
 	t.Run("repeated when that is harmless", func(t *testing.T) {
-		inBubble(t, func(t *testing.T, n *network) {
+		inBubble(t, func(n *network) {
+			t := n.t
 			c, p := connected(n)
 			ch := call(t, c, client.Idempotent())
 			p.next()
 			p.end(0, "")
 			p = n.peer()
 			p.welcome()
-			answer(p, p.next().GetId(), `{"Text":"late"}`)
-			if r := <-ch; r.err != nil || r.note.Text != "late" {
+			p.result(p.next().GetId(), `{"Text":"late"}`)
+			if r := <-ch; r.err != nil || r.memo.Text != "late" {
 				t.Errorf("got %+v", r)
 			}
 		})
 	})
 	t.Run("time out", func(t *testing.T) {
-		inBubble(t, func(t *testing.T, n *network) {
+		inBubble(t, func(n *network) {
+			t := n.t
 			c, _ := connected(n)
 			if r := <-call(t, c); !errors.Is(r.err, context.DeadlineExceeded) {
 				t.Errorf("got %+v", r)
@@ -241,7 +259,8 @@ func TestCalls(t *testing.T) {
 }
 
 func TestHistoryAndPresence(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		done := make(chan client.Page, 1)
 		go func() {
@@ -275,7 +294,8 @@ func TestHistoryAndPresence(t *testing.T) {
 }
 
 func TestVolatileIsNowOrNever(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c := n.open()
 		if err := c.Volatile("a", "typing", nil); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/parleyhq/parley/client/internal/socket"
 	"github.com/parleyhq/parley/protocol"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 )
@@ -166,8 +167,8 @@ func (c *Client) listen(l *link) error {
 
 // lose cleans up after a connection and tells how it ended.
 func (c *Client) lose(l *link, err error) ending {
-	e, farewell := judge(err)
-	if written := l.end(farewell); e.code == codeAbnormal && written != nil {
+	e, goodbye := judge(err)
+	if written := l.End(goodbye); e.code == codeAbnormal && written != nil {
 		e.err, e.reason = written, written.Error()
 	}
 	c.mu.Lock()
@@ -198,15 +199,15 @@ func (c *Client) lose(l *link, err error) ending {
 
 // judge names what ended the reading, and the close code the server is owed.
 func judge(err error) (ending, ws.StatusCode) {
-	if closed, ok := errors.AsType[*closedError](err); ok {
-		e := ending{err: err, code: closed.code, reason: closed.Error()}
-		if retryOf(closed.code) == protocol.RetryNever {
+	if closed, ok := errors.AsType[*socket.ClosedError](err); ok {
+		e := ending{err: err, code: closed.Code, reason: closed.Error()}
+		if retryOf(closed.Code) == protocol.RetryNever {
 			e.err = &Error{Code: "closed", Message: closed.Error(), Retry: protocol.RetryNever}
 		}
 		return e, ws.StatusNormalClosure
 	}
-	if broken, ok := errors.AsType[*violation](err); ok {
-		return ending{err: err, code: int(broken.code), reason: broken.Error()}, broken.code
+	if broken, ok := errors.AsType[*socket.ViolationError](err); ok {
+		return ending{err: err, code: int(broken.Code), reason: broken.Error()}, broken.Code
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return ending{err: err, code: codeAbnormal, reason: "the server fell silent"}, ws.StatusGoingAway
@@ -225,7 +226,7 @@ func (c *Client) hello(l *link, token string) {
 		if refused, ok := errors.AsType[*Error](err); ok {
 			l.refused = refused
 			l.retryAfter = max(l.retryAfter, refused.RetryAfter)
-			l.stop()
+			l.Stop()
 			return
 		}
 		c.welcome(l, r.GetConnected())
@@ -239,8 +240,6 @@ func (c *Client) welcome(l *link, answer *parleyv1.Connected) {
 	l.silence = 0
 	if s := answer.GetPingSeconds(); s > 0 {
 		l.silence = time.Duration(s)*time.Second + pingGrace
-	} else {
-		_ = l.conn.SetReadDeadline(time.Time{}) // an error shows at the next read
 	}
 	for _, s := range answer.GetSubscriptions() {
 		if ch := c.channels[s.GetTopic()]; ch != nil {
@@ -274,7 +273,7 @@ func (c *Client) keepToken(l *link, in time.Duration) {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-l.ctx.Done():
+		case <-l.Done():
 			timer.Stop()
 			return
 		}
@@ -293,7 +292,7 @@ func (c *Client) keepToken(l *link, in time.Duration) {
 // refresh fetches a token and shows it to the server, which tells how long it
 // lasts.
 func (c *Client) refresh(l *link) (time.Duration, error) {
-	token, err := c.config.token(l.ctx)
+	token, err := c.config.token(l.Context())
 	if err != nil {
 		return 0, err
 	}

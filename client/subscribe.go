@@ -240,7 +240,7 @@ func (c *Client) refused(ch *channel, err *Error) {
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-		case <-l.ctx.Done():
+		case <-l.Done():
 			return
 		}
 		c.mu.Lock()

@@ -76,7 +76,8 @@ func connected(n *network, o ...client.Option) (*client.Client, *peer) {
 func position(seq uint64) *parleyv1.Position { return &parleyv1.Position{Epoch: "k", Seq: seq} }
 
 func TestHandlersShareOneSubscription(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		var first, second catch
 		sub := subscribe(t, c, p, "a", 3, first.add)
@@ -104,7 +105,8 @@ func TestHandlersShareOneSubscription(t *testing.T) {
 }
 
 func TestResumesInOneRoundTrip(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		var got catch
 		subscribe(t, c, p, "a", 3, got.add)
@@ -125,7 +127,8 @@ func TestResumesInOneRoundTrip(t *testing.T) {
 }
 
 func TestTellsWhatCannotBeRecovered(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		var got catch
 		c, p := connected(n, client.OnGap(got.gap))
 		subscribe(t, c, p, "a", 90, got.add, client.SubscriptionGap(got.gap))
@@ -146,7 +149,8 @@ func TestTellsWhatCannotBeRecovered(t *testing.T) {
 }
 
 func TestCatchesUpWhatCameThroughAWildcard(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		var got catch
 		subscribe(t, c, p, "room/+", 0, got.add)
@@ -168,7 +172,8 @@ func TestCatchesUpWhatCameThroughAWildcard(t *testing.T) {
 }
 
 func TestAWildcardTopicThatKeptNothingIsAGap(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		var got catch
 		c, p := connected(n, client.OnGap(got.gap))
 		subscribe(t, c, p, "room/+", 0, got.add)
@@ -188,7 +193,8 @@ func TestAWildcardTopicThatKeptNothingIsAGap(t *testing.T) {
 }
 
 func TestAGapInTheNumbersIsFilled(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		var got catch
 		subscribe(t, c, p, "a", 10, got.add)
@@ -212,7 +218,8 @@ func TestAGapThatHistoryDoesNotHoldIsTold(t *testing.T) {
 		"forgotten": {Reply: &parleyv1.Reply_History{History: &parleyv1.HistoryPage{Position: position(14)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, n *network) {
+			inBubble(t, func(n *network) {
+				t := n.t
 				var got catch
 				c, p := connected(n, client.OnGap(got.gap))
 				subscribe(t, c, p, "a", 10, got.add)
@@ -234,7 +241,8 @@ func TestAGapThatHistoryDoesNotHoldIsTold(t *testing.T) {
 }
 
 func TestALaterSubscriberGetsOlderMessages(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		var early, late catch
 		subscribe(t, c, p, "a", 5, early.add)
@@ -251,7 +259,8 @@ func TestALaterSubscriberGetsOlderMessages(t *testing.T) {
 }
 
 func TestAcknowledgesAfterTheHandler(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		step := make(chan bool)
 		subscribe(t, c, p, "a", 0, func(client.Message) { <-step }, client.QoS(1))
@@ -274,7 +283,8 @@ func TestAcknowledgesAfterTheHandler(t *testing.T) {
 }
 
 func TestASlowHandlerLosesItsSubscriptionNotMessages(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		sub := subscribe(t, c, p, "a", 0, nil, client.Buffer(2))
 		p.message("a", 1, 2, 3)
@@ -289,7 +299,8 @@ func TestASlowHandlerLosesItsSubscriptionNotMessages(t *testing.T) {
 }
 
 func TestMessagesCanBeRead(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		sub := subscribe(t, c, p, "a", 0, nil, client.QoS(1))
 		p.message("a", 1, 2)
@@ -314,7 +325,8 @@ func TestMessagesCanBeRead(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		done := make(chan error, 1)
 		go func() {
@@ -352,7 +364,8 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestWhatCannotBeSubscribedTo(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		for filter, want := range map[string]string{"": "subscribe", "a/#/b": "a/#/b", "a/+": "Since"} {
 			if _, err := c.Subscribe(t.Context(), filter, nil, client.Since(client.Position{Seq: 1})); err == nil || !strings.Contains(err.Error(), want) {
@@ -364,7 +377,8 @@ func TestWhatCannotBeSubscribedTo(t *testing.T) {
 }
 
 func TestPresenceEvents(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *network) {
+	inBubble(t, func(n *network) {
+		t := n.t
 		c, p := connected(n)
 		events := make(chan client.Presence, 2)
 		subscribe(t, c, p, "a", 0, func(client.Message) {}, client.WithPresence(func(e client.Presence) { events <- e }))

@@ -1,4 +1,4 @@
-package client
+package socket
 
 import (
 	"bufio"
@@ -13,26 +13,27 @@ import (
 // maxMessage bounds a message of the server, fragments together.
 const maxMessage = 16 << 20
 
-// closedError is the server's close frame.
-type closedError struct {
-	code   int
-	reason string
+// ClosedError is the server's close frame.
+type ClosedError struct {
+	Code   int
+	Reason string
 }
 
-func (e *closedError) Error() string {
-	if e.reason == "" {
-		return fmt.Sprintf("closed by the server with %d", e.code)
+func (e *ClosedError) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("closed by the server with %d", e.Code)
 	}
-	return e.reason
+	return e.Reason
 }
 
-// violation is a frame that RFC 6455 does not allow, and the code that says so.
-type violation struct {
-	code ws.StatusCode
-	what string
+// ViolationError is a frame that RFC 6455 does not allow, and the close code
+// that says so.
+type ViolationError struct {
+	Code ws.StatusCode
+	What string
 }
 
-func (e *violation) Error() string { return "the server broke the WebSocket protocol: " + e.what }
+func (e *ViolationError) Error() string { return "the server broke the WebSocket protocol: " + e.What }
 
 // frameReader puts messages together from frames.
 type frameReader struct {
@@ -42,7 +43,7 @@ type frameReader struct {
 }
 
 // next returns the next message. Pings are answered on the way; the close
-// frame is a *closedError.
+// frame is a *ClosedError.
 func (f *frameReader) next() ([]byte, error) {
 	var message []byte
 	for begun := false; ; {
@@ -68,7 +69,7 @@ func (f *frameReader) next() ([]byte, error) {
 			continue
 		}
 		if f.text && !utf8.Valid(message) {
-			return nil, &violation{ws.StatusInvalidFramePayloadData, "text that is not UTF-8"}
+			return nil, &ViolationError{ws.StatusInvalidFramePayloadData, "text that is not UTF-8"}
 		}
 		return message, nil
 	}
@@ -85,17 +86,17 @@ func (f *frameReader) check(h ws.Header, begun bool, length int) error {
 	}
 	switch {
 	case h.Rsv != 0:
-		return &violation{ws.StatusProtocolError, "reserved bits are set"}
+		return &ViolationError{ws.StatusProtocolError, "reserved bits are set"}
 	case h.Masked:
-		return &violation{ws.StatusProtocolError, "a server must not mask"}
+		return &ViolationError{ws.StatusProtocolError, "a server must not mask"}
 	case h.OpCode.IsControl() && (h.Length > ws.MaxControlFramePayloadSize || !h.Fin):
-		return &violation{ws.StatusProtocolError, "a control frame that is long or in parts"}
+		return &ViolationError{ws.StatusProtocolError, "a control frame that is long or in parts"}
 	case h.OpCode.IsControl():
 		return nil
 	case h.OpCode != opcode:
-		return &violation{ws.StatusProtocolError, fmt.Sprintf("opcode %#x where %#x was due", h.OpCode, opcode)}
+		return &ViolationError{ws.StatusProtocolError, fmt.Sprintf("opcode %#x where %#x was due", h.OpCode, opcode)}
 	case h.Length > int64(maxMessage-length):
-		return &violation{ws.StatusMessageTooBig, fmt.Sprintf("a message over %d bytes", maxMessage)}
+		return &ViolationError{ws.StatusMessageTooBig, fmt.Sprintf("a message over %d bytes", maxMessage)}
 	}
 	return nil
 }
@@ -105,14 +106,14 @@ func (f *frameReader) control(op ws.OpCode, payload []byte) error {
 	case ws.OpPing:
 		f.pong(payload)
 	case ws.OpClose:
-		e := &closedError{code: int(ws.StatusNoStatusRcvd)}
+		e := &ClosedError{Code: int(ws.StatusNoStatusRcvd)}
 		if len(payload) >= 2 {
-			e.code, e.reason = int(binary.BigEndian.Uint16(payload)), string(payload[2:])
+			e.Code, e.Reason = int(binary.BigEndian.Uint16(payload)), string(payload[2:])
 		}
 		return e
 	case ws.OpPong:
 	default:
-		return &violation{ws.StatusProtocolError, fmt.Sprintf("unknown opcode %#x", op)}
+		return &ViolationError{ws.StatusProtocolError, fmt.Sprintf("unknown opcode %#x", op)}
 	}
 	return nil
 }
