@@ -12,7 +12,11 @@ import { reasonOf } from './toast.js';
 /** @typedef {{key: string, body: string, at: number, quote: Quote | null, failed?: string}} Item */
 
 const PATIENCE = 24 * 3600_000; // how long a line waits for the network before it counts as failed
+const LONGEST_WAIT = 20_000; // a busy server is asked again by itself within this time
 const SLOW = 400; // a quicker answer needs no clock
+
+/** How long the server asked to wait, 0 when trying again is of no use or takes too long. @param {any} error */
+const waitFor = (error) => (error?.retry === 'later' && error.retryAfter <= LONGEST_WAIT ? error.retryAfter : 0);
 
 export class Outbox {
   /**
@@ -55,8 +59,8 @@ export class Outbox {
     this.turn = this.turn.then(() => this.#deliver(item)).finally(() => clearTimeout(clock));
   }
 
-  /** @param {Item} item */
-  async #deliver(item) {
+  /** @param {Item} item @param {number} [again] how often "later" is still taken for an answer @returns {Promise<void>} */
+  async #deliver(item, again = 3) {
     try {
       const message = await this.live.call('message.send',
         { conversation: this.conversation, key: item.key, body: item.body, reply_to: item.quote?.seq ?? 0 },
@@ -65,6 +69,11 @@ export class Outbox {
       this.stored({ ...message, key: item.key });
       this.#sent(message.seq);
     } catch (error) {
+      const wait = waitFor(error);
+      if (again && wait) {
+        await new Promise((done) => setTimeout(done, wait));
+        return this.#deliver(item, again - 1);
+      }
       item.failed = reasonOf(error);
       this.#save();
       this.#drawFailed(item);

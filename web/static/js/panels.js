@@ -2,7 +2,18 @@
 
 import { all, one } from './dom.js';
 
+/** A long post keeps its title in sight. */
+function keepTitle() {
+  const place = one('[data-head-title]');
+  const title = one('.post h1');
+  if (!place || !title) return;
+  new IntersectionObserver(([entry]) => {
+    place.textContent = entry.isIntersecting ? '' : title.textContent;
+  }, { rootMargin: '-56px 0px 0px' }).observe(title);
+}
+
 export function startPanels() {
+  keepTitle();
   const aside = one('.aside');
   for (const button of all('[data-action="aside"]')) {
     button.hidden = !aside;

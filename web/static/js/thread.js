@@ -76,7 +76,10 @@ export class Thread {
       return;
     }
     const top = this.box ? this.box.getBoundingClientRect().top : 0;
-    const anchor = all('.msg', this.list).find((row) => row.getBoundingClientRect().bottom > top);
+    const rows = all('.msg', this.list);
+    const first = rows.findIndex((row) => row.getBoundingClientRect().bottom > top);
+    // Not the very first: it may change its own height when a line comes to stand above it.
+    const anchor = rows[first + 1] ?? rows[first];
     const before = anchor?.getBoundingClientRect().top ?? 0;
     change();
     const moved = anchor?.isConnected ? anchor.getBoundingClientRect().top - before : 0;

@@ -19,6 +19,7 @@ import { Typing } from './typing.js';
 /** @typedef {import('./types.js').ThreadBoot} ThreadBoot */
 
 const PAGE = 50;
+const FAR = 20; // pages of older messages a link may ask for
 
 class ThreadPage {
   /** @param {Live} live @param {ThreadBoot} start @param {HTMLElement} list */
@@ -148,20 +149,39 @@ class ThreadPage {
       this.pill.clear();
       this.firstNew = null;
     }, { passive: true });
+    this.thread.list.addEventListener('click', (event) => {
+      const quote = /** @type {HTMLElement} */ (event.target).closest('a.quote');
+      if (!quote) return;
+      event.preventDefault();
+      this.#reach(Number(quote.getAttribute('href')?.slice(2)));
+    });
+    const linked = /^#c(\d+)$/.exec(location.hash);
+    if (linked) this.#reach(Number(linked[1]));
     const older = one('[data-older]');
     if (!older) return;
-    older.addEventListener('click', (event) => { event.preventDefault(); this.#older(older); });
+    older.addEventListener('click', (event) => { event.preventDefault(); this.#older(); });
     if (this.thread.box) {
-      new IntersectionObserver((entries) => { if (entries.some((e) => e.isIntersecting)) this.#older(older); },
+      new IntersectionObserver((entries) => { if (entries.some((e) => e.isIntersecting)) this.#older(); },
         { root: this.thread.box, rootMargin: '400px 0px 0px' }).observe(older);
     }
     const divider = one('.divider', this.thread.list);
-    if (divider && this.thread.box && divider.getBoundingClientRect().top < this.thread.box.getBoundingClientRect().top) divider.scrollIntoView({ block: 'start' });
+    if (divider && !linked && this.thread.box && divider.getBoundingClientRect().top < this.thread.box.getBoundingClientRect().top) divider.scrollIntoView({ block: 'start' });
   }
 
-  /** @param {HTMLElement} place */
-  async #older(place) {
-    if (this.loading || !this.more) return;
+  /** Shows a message, however old: what a quote or a link names. @param {number} seq */
+  async #reach(seq) {
+    for (let page = 0; page < FAR && this.more && seq < this.thread.oldest; page += 1) await this.#older();
+    const row = this.thread.rows.get(seq);
+    if (!row) return;
+    row.scrollIntoView({ block: 'center' });
+    row.focus({ preventScroll: true });
+    row.classList.remove('fresh');
+    requestAnimationFrame(() => row.classList.add('fresh'));
+  }
+
+  async #older() {
+    const place = one('[data-older]');
+    if (this.loading || !this.more || !place) return;
     this.loading = true;
     const button = place.firstElementChild;
     const list = this.thread.list;
