@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"html/template"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ func (s *Site) funcs(lang Lang) template.FuncMap {
 		"date":        func(l *Layout, t time.Time) string { return date(c, t.In(l.Zone)) },
 		"rows":        func(l *Layout, t Thread) []row { return s.rows(c, l, t) },
 		"props":       props,
+		"onlineFirst": onlineFirst,
 		"key":         rand.Text,
 		"field":       field,
 		"add":         func(a, b int) int { return a + b },
@@ -56,6 +58,19 @@ func props(pairs ...any) (map[string]any, error) {
 		m[name] = pairs[i+1]
 	}
 	return m, nil
+}
+
+// onlineFirst keeps the order otherwise.
+func onlineFirst(people []Person) []Person {
+	return slices.SortedStableFunc(slices.Values(people), func(a, b Person) int {
+		if a.Online == b.Online {
+			return 0
+		}
+		if a.Online {
+			return -1
+		}
+		return 1
+	})
 }
 
 // field answers the error of one form field, "" when it has none.

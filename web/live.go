@@ -22,6 +22,7 @@ package web
 //	community/c/<id>/typing   typing {conversation, user: Person}      ephemeral, not to the sender's session
 //	community/feed            post.created PostSummary · post.updated PostSummary · post.deleted {id}
 //	community/online          presence only: who has a page open
+//	community/announcements   announcement {text}: what operators say to everybody, usually over REST
 //
 // Events to one person (SendUser; all devices)
 //
@@ -31,6 +32,8 @@ package web
 const (
 	TopicFeed   = "community/feed"
 	TopicOnline = "community/online"
+
+	TopicAnnouncements = "community/announcements"
 )
 
 // TopicConversation carries the messages of a post, a room or a direct conversation.

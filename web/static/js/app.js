@@ -2,6 +2,7 @@
 // still read and post.
 
 import { threadBoot } from './boot.js';
+import { startAnnouncements } from './announce.js';
 import { startBadges } from './badges.js';
 import { openLive } from './connection.js';
 import { startDrafts } from './drafts.js';
@@ -29,4 +30,5 @@ if (live) {
   startInbox(live);
   startBadges(live, threadBoot?.conversation);
   startOnline(live);
+  startAnnouncements(live);
 }

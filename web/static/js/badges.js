@@ -29,7 +29,7 @@ function drawTotals() {
   const counts = { chat: total('chat'), direct: total('direct'), notifications };
   for (const [name, n] of Object.entries(counts)) for (const badge of all(`[data-count="${name}"]`)) setBadge(badge, n);
   one('[data-nav="notifications"]')?.classList.toggle('unread', notifications > 0);
-  const loud = counts.direct + counts.notifications;
+  const loud = Math.max(counts.direct, counts.notifications); // a direct message is among the notifications too
   document.title = loud ? `(${badgeText(loud)}) ${title}` : title;
 }
 

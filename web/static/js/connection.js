@@ -36,6 +36,10 @@ function watch(live) {
       over ? h('button', { onclick: () => location.reload() }, t('live.reload')) : '');
     bar.hidden = false;
   };
+  live.on('error', (error) => {
+    if (/** @type {any} */ (error).number === 403) show(t('live.ended'), true);
+    else console.warn(error);
+  });
   live.on('state', (s) => {
     link.up = s.state === 'connected';
     document.documentElement.dataset.live = s.state;

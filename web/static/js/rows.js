@@ -14,7 +14,7 @@ const roleTag = (role) => (role === 'admin' || role === 'moderator' ? h('span', 
 
 /** @param {Quote} q */
 export const quote = (q) =>
-  h('a', { class: 'quote', href: `#c${q.seq}` }, icon('reply'), h('b', {}, q.author.display), h('span', {}, q.excerpt));
+  h('a', { class: 'quote', href: `#c${q.seq}` }, icon('reply'), h('b', {}, q.author.display), h('span', {}, q.excerpt || t('message.deleted')));
 
 /** The server has sanitised html; nothing else is ever put in as HTML. @param {Message} m */
 function body(m) {
@@ -47,7 +47,7 @@ function content(m, kind, loaded) {
   const head = h('header', { class: 'msg-head' },
     h('a', { class: 'msg-author', href: profileURL(m.author) }, m.author.display), roleTag(m.author.role),
     h('a', { href: `#c${m.seq}` }, timeTag(at, kind === 'chat' ? 'clock' : 'rel')),
-    m.edited && h('span', { class: 'edited' }, t('message.edited')));
+    m.edited && !m.deleted && h('span', { class: 'edited' }, t('message.edited')));
   return [
     h('div', { class: 'msg-gutter' }, avatar(m.author), kind === 'chat' && timeTag(at, 'clock')),
     h('div', { class: 'msg-main' }, head, m.reply_to && quote(m.reply_to), body(m)),

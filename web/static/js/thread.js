@@ -145,7 +145,7 @@ export class Thread {
     delete row.dataset.body;
     one('.msg-body', row)?.replaceWith(h('div', { class: 'msg-body' }, t('message.deleted')));
     one('.msg-actions', row)?.remove();
-    one('.quote', row)?.remove();
+    for (const extra of all('.quote, .edited', row)) extra.remove();
     this.#settle(row);
   }
 
