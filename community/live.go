@@ -32,6 +32,7 @@ func LiveOptions() []parley.Option {
 		parley.WithTopic("community/c/+/typing", parley.TopicSettings{NoPresence: true}),
 		parley.WithTopic(web.TopicFeed, kept),
 		parley.WithTopic(web.TopicOnline, parley.TopicSettings{}),
+		parley.WithTopic(web.TopicAnnouncements, parley.TopicSettings{NoPresence: true}),
 	}
 }
 
@@ -53,7 +54,8 @@ func (a *App) authorize(ctx context.Context, who parley.Identity, action auth.Ac
 	if err := a.stillSignedIn(ctx, who); err != nil {
 		return err
 	}
-	if topic == web.TopicFeed || topic == web.TopicOnline {
+	switch topic {
+	case web.TopicFeed, web.TopicOnline, web.TopicAnnouncements:
 		return nil
 	}
 	id, ok := strings.CutPrefix(topic, web.TopicConversation(""))

@@ -37,6 +37,8 @@ type Browser struct {
 type SignedIn struct {
 	User    store.User
 	Session store.Session
+	// Renewed tells that the session's end was just moved: its cookie should be set again.
+	Renewed bool
 }
 
 var handleShape = regexp.MustCompile(`^` + markup.Handle + `$`)

@@ -60,7 +60,7 @@ func (s *Service) Who(ctx context.Context, token string) (SignedIn, error) {
 	if err != nil {
 		return SignedIn{}, err
 	}
-	if now.UnixMilli()-in.Session.SeenAt > touchEvery.Milliseconds() {
+	if in.Renewed = now.UnixMilli()-in.Session.SeenAt > touchEvery.Milliseconds(); in.Renewed {
 		err = s.db.Write(ctx, func(ctx context.Context, tx store.Tx) error {
 			if err := tx.Seen(ctx, in.User.ID, now.UnixMilli()); err != nil {
 				return err

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/parleyhq/parley"
+	"github.com/parleyhq/parley/web"
 )
 
 // bodies lists the texts of a thread's lines, in the order they stand on the page.
@@ -113,6 +116,25 @@ func TestTenSecondsWithoutNetwork(t *testing.T) {
 	ben.until(`document.querySelector('[data-thread]').textContent.includes('ann is back')`)
 	ann.shoot("back-ann")
 	ben.shoot("back-ben")
+	ann.clean()
+}
+
+func TestAnnouncement(t *testing.T) {
+	w := newTown(t)
+	ann := openBrowser(t, "ann", w.http.URL)
+	ann.signUp("/chat")
+	ann.live()
+	ann.until(`performance.getEntriesByType('resource').some((r) => r.name.includes('announce'))`)
+	said := parley.Key("once")
+	for range 2 { // the same key: shown once
+		if _, err := w.live.Publish(t.Context(), web.TopicAnnouncements, "announcement", map[string]string{"text": "Bread at <noon>"}, said); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ann.until(`document.querySelector('#toasts').textContent.includes('Bread at <noon>')`)
+	if n := ask[int](ann, `document.querySelectorAll('#toasts .toast').length`); n != 1 {
+		t.Errorf("%d toasts", n)
+	}
 	ann.clean()
 }
 

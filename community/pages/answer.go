@@ -52,7 +52,7 @@ func (p *Pages) refuse(c *gin.Context, err error) {
 	status, detail := http.StatusInternalServerError, ""
 	if f, ok := fault.Of(err); ok {
 		status, detail = f.Status(), f.Text
-		if f.Kind == fault.SignedOut && c.Request.Method == http.MethodGet {
+		if f.Kind == fault.SignedOut && c.Request.Method != http.MethodPost {
 			redirect(c, "/signin?next="+url.QueryEscape(c.Request.URL.RequestURI()))
 			return
 		}
@@ -103,7 +103,7 @@ func (p *Pages) frame(c *gin.Context) web.Layout {
 	l := web.Layout{
 		Preferences: web.PreferencesOf(c.Request), Path: c.Request.URL.RequestURI(), CSRF: p.formToken(c), Flash: takeFlash(c),
 	}
-	if c.Request.Method != http.MethodGet {
+	if c.Request.Method == http.MethodPost {
 		l.Path = c.Request.URL.Path
 	}
 	if _, ok := signedIn(c); ok {

@@ -40,6 +40,9 @@ func (p *Pages) Identify(c *gin.Context) {
 	switch f, refused := fault.Of(err); {
 	case err == nil:
 		c.Set(identityKey, in)
+		if in.Renewed {
+			p.setCookie(c, sessionCookie, token, int(account.SessionLife.Seconds()))
+		}
 	case refused && f.Kind == fault.SignedOut:
 		p.setCookie(c, sessionCookie, "", -1)
 	default:

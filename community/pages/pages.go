@@ -68,7 +68,10 @@ func (p *Pages) Mount(r gin.IRouter) {
 	g.HEAD("/static/*path", gin.WrapH(p.Site.Assets()))
 	g.POST(web.PathPreferences, gin.WrapF(p.Site.SetPreferences))
 
-	get := func(path string, h handler) { g.GET(path, p.answer(h)) }
+	get := func(path string, h handler) {
+		g.GET(path, p.answer(h))
+		g.HEAD(path, p.answer(h))
+	}
 	post := func(path string, h handler) { g.POST(path, p.answer(h)) }
 
 	get("/", p.home)
