@@ -433,7 +433,7 @@ class Subscription {
     this.handler = handler;
     this.options = options;
     this.leave = leave;
-    this.#iterated = !handler;
+    this.#iterated = !handler && typeof options.presence !== 'function'; // else nobody would empty the queue
     /** @type {(position: Position | undefined) => void} */
     this.begun = () => {};
     /** @type {(error: Error) => void} */

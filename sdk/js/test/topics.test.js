@@ -150,6 +150,15 @@ describe('subscribing', () => {
     live.close();
   });
 
+  test('one that is there for presence alone keeps no messages', async () => {
+    const { net, live } = await connected();
+    const sub = live.subscribe('a', undefined, { presence: () => {}, buffer: 1 });
+    net.socket.say([message('a', 1), message('a', 2), message('a', 3)]);
+    assert.deepEqual(net.socket.takeAll('unsubscribe'), []);
+    sub.unsubscribe();
+    live.close();
+  });
+
   test('a handler that throws harms no other', async () => {
     const { net, live } = await connected();
     /** @type {any[]} */
