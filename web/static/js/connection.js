@@ -7,6 +7,7 @@ import { toast } from './toast.js';
 
 /** @typedef {import('./types.js').Live} Live */
 
+const GONE = [4500, 4502, 4505]; // close codes: unauthorized, disconnected, banned
 const QUIET = 5000; // most interruptions are over before anybody should hear of them
 
 /** @returns {Promise<Live | null>} null: this page has no live parts */
@@ -51,7 +52,7 @@ function watch(live) {
       bar.hidden = true;
     } else if (s.state === 'closed') {
       clearTimeout(timer);
-      show(t('live.closed'), true);
+      show(t(GONE.includes(s.code) ? 'live.ended' : 'live.closed'), true);
     } else {
       const text = s.state === 'offline' ? 'live.offline' : one('#composer') ? 'live.reconnecting_queue' : 'live.reconnecting';
       if (!bar.hidden) show(t(text));
