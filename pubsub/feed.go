@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/parleyhq/parley/auth"
 	"github.com/parleyhq/parley/broker"
@@ -14,19 +15,26 @@ import (
 	"github.com/parleyhq/parley/topic"
 )
 
-// maxPending bounds what arrives while a feed reads history. Above it the
-// history is simply read once more, up to where it has got to.
-const maxPending = 256
+// What arrives while a feed reads history is bounded in number and bytes. Above
+// that the history is simply read once more, up to where it has got to.
+const (
+	maxPending      = 256
+	maxPendingBytes = 256 << 10
+)
 
 // historyPage is how many messages are read at once.
 const historyPage = 200
+
+// lateness is how long after its publication a message may still be on its way
+// to this node's hub.
+const lateness = 10 * time.Second
 
 // Receiver is who a feed belongs to. Its value tells one receiver from
 // another, so it must be comparable.
 type Receiver interface {
 	// Deliver must not block.
 	Deliver(d *hub.Delivery)
-	// Ready waits until the receiver can take another page of history.
+	// Ready waits until the receiver can take another message of history.
 	Ready(ctx context.Context) error
 }
 
@@ -55,15 +63,20 @@ type Feed struct {
 	s   *Service
 	req Request
 
-	page     broker.Page // what Run begins with
-	resuming bool        // history is wanted; else retained messages are
-	retained map[string]uint64
+	resuming bool               // history is wanted; else retained messages are
+	page     broker.Page        // what Run begins with
+	retained []*message.Message // or these
 
-	live    atomic.Bool
-	sent    atomic.Uint64 // highest seq handed over; exact topics only
+	live  atomic.Bool
+	sent  atomic.Uint64 // highest seq handed over; exact topics only
+	epoch string        // of sent; once live, it belongs to whoever delivers
+	late  atomic.Bool   // last is not empty
+
 	mu      sync.Mutex
 	pending []*hub.Delivery
-	missed  bool // pending was full: read history again
+	bytes   int               // of pending
+	missed  bool              // pending was full: read history again
+	last    map[string]uint64 // of a pattern: retained messages that may still come as live ones
 	closed  bool
 	joined  bool
 }
@@ -84,39 +97,46 @@ func (s *Service) Open(ctx context.Context, r Request) (*Feed, Start, error) {
 			return nil, Start{}, brokerError(err)
 		}
 	}
-	if r.Filter.Wildcard() {
-		return f, Start{Recovered: r.Since == nil}, nil
-	}
 	start, err := f.begin(ctx)
 	if err != nil {
 		f.Close()
-		return nil, Start{}, err
+		return nil, Start{}, brokerError(err)
 	}
 	return f, start, nil
 }
 
 // begin reads the position and, when it was asked for, the first page of
-// history.
+// history; else the last values. All of it is read after the feed is
+// registered and before the receiver is told of its beginning, so whatever is
+// published after that is either read here or comes live.
 func (f *Feed) begin(ctx context.Context) (Start, error) {
+	filter, b := f.req.Filter, f.s.broker
+	if filter.Wildcard() {
+		kept, err := b.Retained(ctx, filter)
+		f.retained = kept
+		return Start{Recovered: f.req.Since == nil}, err
+	}
 	q := broker.Query{}
 	if f.resuming {
 		q = broker.Query{Epoch: f.req.Since.Epoch, After: f.req.Since.Seq, Limit: historyPage}
 	}
-	page, err := f.s.broker.History(ctx, topic.Name(f.req.Filter), q)
+	page, err := b.History(ctx, topic.Name(filter), q)
 	if err != nil {
-		return Start{}, brokerError(err)
+		return Start{}, err
 	}
-	if page.Gap {
-		// The receiver cannot trust what it has: it reloads, and goes on from
-		// the newest.
-		f.resuming = false
-	}
-	if f.resuming {
+	f.epoch = page.Position.Epoch
+	start := Start{Position: page.Position, Recovered: !page.Gap}
+	if f.resuming && !page.Gap {
 		f.page = page
-	} else {
-		f.sent.Store(page.Position.Seq)
+		f.sent.Store(f.req.Since.Seq)
+		return start, nil
 	}
-	return Start{Position: page.Position, Recovered: !page.Gap}, nil
+	// With a gap the receiver cannot trust what it has: it reloads, and goes
+	// on from the newest.
+	f.resuming = false
+	f.sent.Store(page.Position.Seq)
+	f.retained, err = b.Retained(ctx, filter)
+	return start, err
 }
 
 // Run hands over what is kept, goes live, and makes the receiver present on
@@ -163,7 +183,9 @@ func (f *Feed) enter() {
 func (f *Feed) catchUp(ctx context.Context) error {
 	for {
 		for _, m := range f.page.Messages {
-			f.hand(&hub.Delivery{Message: m})
+			if err := f.handKept(ctx, m); err != nil {
+				return err
+			}
 			f.sent.Store(m.Seq)
 		}
 		if !f.page.More {
@@ -171,18 +193,25 @@ func (f *Feed) catchUp(ctx context.Context) error {
 			f.page = broker.Page{}
 			return nil
 		}
-		if err := f.req.Receiver.Ready(ctx); err != nil {
-			return protocol.SlowConsumer.Hide(err, "history could not be taken in time")
-		}
 		if err := f.readOn(ctx); err != nil {
 			return err
 		}
 	}
 }
 
+// handKept hands over a message that was kept, when the receiver has room for it.
+func (f *Feed) handKept(ctx context.Context, m *message.Message) error {
+	if err := f.req.Receiver.Ready(ctx); err != nil {
+		return protocol.SlowConsumer.Hide(err, "what is kept could not be taken in time")
+	}
+	f.hand(&hub.Delivery{Message: m})
+	return nil
+}
+
 // readOn reads the page after what was handed over.
 func (f *Feed) readOn(ctx context.Context) error {
-	page, err := f.s.broker.History(ctx, topic.Name(f.req.Filter), broker.Query{After: f.sent.Load(), Limit: historyPage})
+	q := broker.Query{Epoch: f.epoch, After: f.sent.Load(), Limit: historyPage}
+	page, err := f.s.broker.History(ctx, topic.Name(f.req.Filter), q)
 	if err != nil {
 		return brokerError(err)
 	}
@@ -191,23 +220,35 @@ func (f *Feed) readOn(ctx context.Context) error {
 			Gap: &parleyv1.Gap{Topic: string(f.req.Filter), Position: protocol.WirePosition(page.Position)},
 		}}})
 	}
+	if page.Position.Epoch != f.epoch {
+		f.epoch = page.Position.Epoch
+		f.sent.Store(0)
+	}
 	f.page = page
 	return nil
 }
 
 // lastValues hands over the retained messages.
 func (f *Feed) lastValues(ctx context.Context) error {
-	kept, err := f.s.broker.Retained(ctx, f.req.Filter)
-	if err != nil {
-		return brokerError(err)
+	recent := time.Now().Add(-lateness).UnixMilli()
+	last := make(map[string]uint64)
+	for _, m := range f.retained {
+		if !f.req.Filter.Wildcard() {
+			if m.Epoch != f.epoch || m.Seq > f.sent.Load() {
+				continue // it is newer than where the feed begins: it comes live
+			}
+		} else if m.Time >= recent {
+			last[m.Topic] = m.Seq
+		}
+		if err := f.handKept(ctx, m); err != nil {
+			return err
+		}
 	}
-	if len(kept) > 0 {
-		f.retained = make(map[string]uint64, len(kept))
-	}
-	for _, m := range kept {
-		f.hand(&hub.Delivery{Message: m})
-		f.retained[m.Topic] = m.Seq
-	}
+	f.retained = nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = last
+	f.late.Store(len(last) > 0)
 	return nil
 }
 
@@ -217,16 +258,16 @@ func (f *Feed) goLive(ctx context.Context) error {
 		f.mu.Lock()
 		if !f.missed {
 			for _, d := range f.pending {
-				if m := d.Message; m == nil || m.Seq == 0 || m.Seq > max(f.sent.Load(), f.retained[m.Topic]) {
-					f.pass(d)
+				if f.isNew(d.Message) {
+					f.hand(d)
 				}
 			}
-			f.pending, f.retained = nil, nil
+			f.pending = nil
 			f.live.Store(true)
 			f.mu.Unlock()
 			return nil
 		}
-		f.pending, f.missed = nil, false
+		f.pending, f.bytes, f.missed = nil, 0, false
 		f.mu.Unlock()
 		if f.req.Filter.Wildcard() {
 			return protocol.Overloaded.Errorf("more was published on %s than could be followed: subscribe again", f.req.Filter)
@@ -240,12 +281,28 @@ func (f *Feed) goLive(ctx context.Context) error {
 	}
 }
 
-// pass hands a live delivery over and notes how far the feed has got.
-func (f *Feed) pass(d *hub.Delivery) {
-	if d.Message != nil && d.Message.Seq > 0 && !f.req.Filter.Wildcard() {
-		f.sent.Store(d.Message.Seq)
+// isNew reports whether a live message was not handed over before, and notes
+// how far the feed has got. A message can be read from the history and only
+// then arrive as a live one, even after the switch. For a pattern, mu is held
+// while late is set.
+func (f *Feed) isNew(m *message.Message) bool {
+	if m == nil || m.Seq == 0 {
+		return true
 	}
-	f.hand(d)
+	if f.req.Filter.Wildcard() {
+		seq, known := f.last[m.Topic]
+		if known && m.Seq >= seq {
+			delete(f.last, m.Topic)
+			f.late.Store(len(f.last) > 0)
+		}
+		return !known || m.Seq > seq
+	}
+	if m.Epoch == f.epoch && m.Seq <= f.sent.Load() {
+		return false
+	}
+	f.epoch = m.Epoch
+	f.sent.Store(m.Seq)
+	return true
 }
 
 // hand gives d to the receiver unless it is its own.
@@ -258,10 +315,23 @@ func (f *Feed) hand(d *hub.Delivery) {
 
 // Deliver is called by the hub.
 func (f *Feed) Deliver(d *hub.Delivery) {
-	if !f.live.Load() && f.wait(d) {
+	if !f.live.Load() && f.wait(d) || !f.fresh(d.Message) {
 		return
 	}
-	f.pass(d)
+	f.hand(d)
+}
+
+// fresh is isNew for a feed that is live. Messages of one topic arrive one
+// after the other, those of a pattern do not.
+func (f *Feed) fresh(m *message.Message) bool {
+	if f.req.Filter.Wildcard() {
+		if !f.late.Load() {
+			return true
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+	}
+	return f.isNew(m)
 }
 
 // wait keeps d until the switch; it reports false when that has happened.
@@ -273,10 +343,13 @@ func (f *Feed) wait(d *hub.Delivery) bool {
 		return true
 	case f.live.Load():
 		return false
-	case len(f.pending) >= maxPending:
+	case len(f.pending) >= maxPending || f.bytes >= maxPendingBytes:
 		f.missed = true
 	default:
 		f.pending = append(f.pending, d)
+		if d.Message != nil {
+			f.bytes += d.Message.Size()
+		}
 	}
 	return true
 }

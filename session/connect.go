@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/parleyhq/parley/auth"
@@ -42,7 +44,7 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 	s.identity = who
 	s.live.connectBy, s.live.expires = time.Time{}, who.Expires
 	s.live.lastPing, s.live.waiting = now, false
-	next := s.live.next()
+	next := s.live.next(now)
 	s.mu.Unlock()
 	s.connected.Store(true)
 	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
@@ -84,7 +86,21 @@ func (s *Session) verify(ctx context.Context, token string) (auth.Identity, erro
 	if s.m.Verifier == nil {
 		return auth.Identity{}, protocol.Unauthorized.Errorf("this server takes no tokens: open the connection with a session cookie or a one-use ticket")
 	}
-	return s.m.Verifier.Verify(ctx, token)
+	who, err := judge(ctx, s.m.Verifier, token)
+	if err != nil && auth.Code(err) == "" {
+		s.m.Log.ErrorContext(ctx, "a token could not be judged", "address", s.info.Address, "error", err)
+	}
+	return who, err
+}
+
+// judge turns a panic of the application's verifier into an error.
+func judge(ctx context.Context, v auth.Verifier, token string) (who auth.Identity, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			who, err = auth.Identity{}, fmt.Errorf("the verifier panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return v.Verify(ctx, token)
 }
 
 // ClientError turns a refusal of any floor into one fit for the client.
@@ -220,12 +236,13 @@ func (s *Session) refresh(id uint64, c *parleyv1.Refresh) {
 		s.refuse(id, protocol.TokenExpired.Errorf("this token has expired too"))
 		return
 	}
+	now := time.Now()
 	s.mu.Lock()
 	s.identity = who
 	s.live.expires = who.Expires
-	next := s.live.next()
+	next := s.live.next(now)
 	s.mu.Unlock()
-	s.m.wheel.Set(&s.timer, time.Until(next), s.onTimer)
+	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
 	s.reauthorize(ctx) // the new token may come with other roles
 	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Refreshed{Refreshed: &parleyv1.Refreshed{ExpiresInMs: expiresIn(who)}}})
 }

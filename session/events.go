@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,6 +76,16 @@ func (e *events) call(ev Event) {
 	hooks := e.hooks
 	e.mu.RUnlock()
 	for _, f := range hooks {
-		f(ev)
+		e.hook(f, ev)
 	}
+}
+
+// hook calls f; when it panics, others are told all the same.
+func (e *events) hook(f func(Event), ev Event) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.Error("a connect or disconnect hook panicked", "user", ev.User, "session", ev.Session, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	f(ev)
 }

@@ -43,12 +43,13 @@ func (l *liveness) step(now time.Time) (ping bool, end protocol.Reason, next tim
 	case !l.waiting && !now.Before(l.lastPing.Add(l.interval)):
 		l.lastPing, l.waiting, ping = now, true, true
 	}
-	return ping, end, l.next()
+	return ping, end, l.next(now)
 }
 
-func (l *liveness) next() time.Time {
+// next returns when something may be due after now.
+func (l *liveness) next(now time.Time) time.Time {
 	next := l.lastPing.Add(l.interval)
-	if l.waiting {
+	if l.waiting && !next.After(now) || l.waiting && l.timeout < l.interval {
 		next = l.lastPing.Add(l.timeout)
 	}
 	if !l.expires.IsZero() && l.expires.Before(next) {

@@ -77,7 +77,8 @@ func (s *Session) Ready(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, s.m.Limits.HeartbeatInterval)
 	defer stop()
 	select {
-	case <-ready:
+	case <-ready: // what it took proves it alive, while its own frames wait for this
+		s.hear(time.Now(), false)
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -87,7 +88,7 @@ func (s *Session) Ready(ctx context.Context) error {
 // Handle takes the commands of one frame, in the order the client sent them.
 func (s *Session) Handle(frame []protocol.Incoming) {
 	now := time.Now()
-	s.hear(now, frame)
+	s.hear(now, len(frame) != 1 || frame[0].Command.GetPong() == nil)
 	if !s.allowed(now) {
 		return
 	}
@@ -113,13 +114,12 @@ func (s *Session) gone() bool {
 	return s.ended || s.leaving != nil
 }
 
-// hear notes that the client is alive.
-func (s *Session) hear(now time.Time, frame []protocol.Incoming) {
-	only := len(frame) == 1 && frame[0].Command.GetPong() != nil
+// hear notes that the client is alive, and whether it wants something.
+func (s *Session) hear(now time.Time, active bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live.heard = now
-	if !only {
+	if active {
 		s.live.active = now
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"crypto/rand"
 	"hash/maphash"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,9 +21,12 @@ import (
 type Limits struct {
 	// Topics is the most topics remembered at once: 1,000,000.
 	Topics int
-	// Bytes is about what all histories may take: 512 MiB. A topic that
-	// publishes above it keeps only its newest messages.
+	// Bytes is about what all histories and idempotency keys may take: 512 MiB.
+	// A topic that publishes above it keeps only its newest messages and keys.
 	Bytes int64
+	// Retained is about what all last values may take: 128 MiB. Above it a
+	// message to retain is refused.
+	Retained int64
 	// Keys is the most idempotency keys remembered a topic: 10,000.
 	Keys int
 	// Idle is how long a topic without history keeps its position: 10 minutes.
@@ -34,6 +39,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Bytes == 0 {
 		l.Bytes = 512 << 20
+	}
+	if l.Retained == 0 {
+		l.Retained = 128 << 20
 	}
 	if l.Keys == 0 {
 		l.Keys = 10_000
@@ -55,7 +63,8 @@ type Broker struct {
 	handler broker.Handler
 	seed    maphash.Seed
 	shards  [shards]shard
-	bytes   atomic.Int64
+	bytes   atomic.Int64 // of histories and keys
+	lasts   atomic.Int64 // of last values
 	topics  atomic.Int64
 
 	// A topic begins in the epoch of the moment. The epoch moves on when a
@@ -98,9 +107,19 @@ func (b *Broker) Start(h broker.Handler) error {
 
 // Close is described at broker.Broker.
 func (b *Broker) Close(context.Context) error {
-	if b.closed.CompareAndSwap(false, true) {
-		close(b.stop)
-		b.swept.Wait()
+	if !b.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	close(b.stop)
+	b.swept.Wait()
+	for i := range b.shards {
+		s := &b.shards[i]
+		s.mu.Lock()
+		logs := slices.Collect(maps.Values(s.topics))
+		s.mu.Unlock()
+		for _, l := range logs {
+			l.rest()
+		}
 	}
 	return nil
 }

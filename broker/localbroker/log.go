@@ -36,7 +36,7 @@ type log struct {
 
 	waiting    []*message.Message
 	delivering bool
-	room       sync.Cond // on mu: waiting got shorter
+	room       sync.Cond // on mu: waiting got shorter, or delivering ended
 }
 
 type keyUse struct {
@@ -56,6 +56,11 @@ func itoa(n int64) string { return strconv.FormatInt(n, 36) }
 func (l *log) publish(m *message.Message, o broker.Options, done func(broker.Result, error)) {
 	for len(l.waiting) >= maxWaiting {
 		l.room.Wait()
+	}
+	if err := l.refusal(m, o); err != nil {
+		l.mu.Unlock()
+		done(broker.Result{}, err)
+		return
 	}
 	now := time.Now()
 	l.used = now
@@ -77,7 +82,7 @@ func (l *log) publish(m *message.Message, o broker.Options, done func(broker.Res
 			l.rememberKey(key, m.Seq, now.Add(o.KeyWindow))
 		}
 	}
-	at := message.Position{Epoch: l.epoch, Seq: l.seq}
+	at := m.Position()
 	l.waiting = append(l.waiting, m)
 	deliver := !l.delivering
 	l.delivering = true
@@ -88,6 +93,17 @@ func (l *log) publish(m *message.Message, o broker.Options, done func(broker.Res
 	}
 }
 
+// refusal tells why m cannot be taken.
+func (l *log) refusal(m *message.Message, o broker.Options) error {
+	switch {
+	case l.b.closed.Load():
+		return broker.ErrClosed
+	case m.Retain && len(m.Payload) > 0 && !o.Ephemeral && l.b.lasts.Load() > l.b.limits.Retained:
+		return broker.ErrOverloaded
+	}
+	return nil
+}
+
 // append gives m its place and keeps it as o says.
 func (l *log) append(m *message.Message, o broker.Options) {
 	m.Prev = l.seq
@@ -95,10 +111,7 @@ func (l *log) append(m *message.Message, o broker.Options) {
 	m.Seq = l.seq
 	l.age = o.HistoryAge
 	if m.Retain {
-		l.retained = m
-		if len(m.Payload) == 0 {
-			l.retained = nil // an empty retained message clears the last value (MQTT 5 §3.3.1.3)
-		}
+		l.retain(m)
 	}
 	l.kept = append(l.kept, m)
 	l.account(int64(m.Size()))
@@ -108,6 +121,18 @@ func (l *log) append(m *message.Message, o broker.Options) {
 	}
 	if len(l.kept) > keep {
 		l.drop(len(l.kept) - keep)
+	}
+}
+
+// retain makes m the last value. An empty one clears it (MQTT 5 §3.3.1.3).
+func (l *log) retain(m *message.Message) {
+	if l.retained != nil {
+		l.b.lasts.Add(-int64(l.retained.Size()))
+		l.retained = nil
+	}
+	if m != nil && len(m.Payload) > 0 {
+		l.b.lasts.Add(int64(m.Size()))
+		l.retained = m
 	}
 }
 
@@ -130,18 +155,32 @@ func (l *log) rememberKey(key string, seq uint64, until time.Time) {
 	if l.keys == nil {
 		l.keys = make(map[string]uint64)
 	}
-	if len(l.keyOrder) >= l.b.limits.Keys {
-		delete(l.keys, l.keyOrder[0].key)
-		l.keyOrder = l.keyOrder[1:]
+	keep := l.b.limits.Keys - 1
+	if l.b.bytes.Load() > l.b.limits.Bytes {
+		keep = min(keep, len(l.keyOrder)/2)
+	}
+	for len(l.keyOrder) > keep {
+		l.forgetKey()
 	}
 	l.keys[key] = seq
 	l.keyOrder = append(l.keyOrder, keyUse{key, until})
+	l.account(sizeOfKey(key))
 }
+
+// forgetKey forgets the oldest key.
+func (l *log) forgetKey() {
+	key := l.keyOrder[0].key
+	l.keyOrder[0] = keyUse{}
+	l.keyOrder = l.keyOrder[1:]
+	delete(l.keys, key)
+	l.account(-sizeOfKey(key))
+}
+
+func sizeOfKey(key string) int64 { return int64(len(key)) + 96 }
 
 func (l *log) forgetKeys(now time.Time) {
 	for len(l.keyOrder) > 0 && !now.Before(l.keyOrder[0].until) {
-		delete(l.keys, l.keyOrder[0].key)
-		l.keyOrder = l.keyOrder[1:]
+		l.forgetKey()
 	}
 }
 
@@ -156,6 +195,7 @@ func (l *log) deliver() {
 		if len(batch) == 0 {
 			l.delivering = false
 			l.waiting = nil
+			l.room.Broadcast()
 			l.mu.Unlock()
 			return
 		}
@@ -164,6 +204,15 @@ func (l *log) deliver() {
 		for _, m := range batch {
 			l.b.handler.HandleMessage(m)
 		}
+	}
+}
+
+// rest returns when nothing is being delivered.
+func (l *log) rest() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.delivering {
+		l.room.Wait()
 	}
 }
 
@@ -186,7 +235,7 @@ func (l *log) sweep(now time.Time) bool {
 	l.trim(now)
 	l.forgetKeys(now)
 	if l.retained != nil && l.retained.Expired(now) {
-		l.retained = nil
+		l.retain(nil)
 	}
 	return len(l.kept) == 0 && len(l.keys) == 0 && l.retained == nil &&
 		!l.delivering && now.Sub(l.used) > l.b.limits.Idle
@@ -196,13 +245,16 @@ func (l *log) read(q broker.Query, now time.Time) broker.Page {
 	l.trim(now)
 	page := broker.Page{Position: message.Position{Epoch: l.epoch, Seq: l.seq}}
 	after := q.After
-	if q.Epoch != "" && q.Epoch != l.epoch && after > 0 {
-		page.Gap = true
+	if q.Epoch != "" && q.Epoch != l.epoch && (after > 0 || q.Before > 0) {
+		page.Gap = true // all there is now came after that history
 		after = 0
+		if q.Before > 0 {
+			return page
+		}
 	}
-	// A reader at 0 asks for what is kept; one at a position asks for all
-	// that came after it.
-	if after > 0 && (after < l.lost || after > l.seq) {
+	// A reader at 0 asks for what is kept, unless it names the epoch: then, and
+	// at every other position, it asks for all that came after.
+	if (after > 0 || q.Epoch == l.epoch) && (after < l.lost || after > l.seq) {
 		page.Gap = true
 	}
 	var chosen []*message.Message

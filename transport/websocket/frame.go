@@ -60,6 +60,7 @@ func (r *reader) feed(data []byte, handle func(op byte, payload []byte) error) e
 		r.rest = append(r.rest, data...)
 		data = r.rest
 	}
+	before := len(data)
 	for len(data) > 0 {
 		h, size, err := r.header(data)
 		if err != nil {
@@ -75,10 +76,12 @@ func (r *reader) feed(data []byte, handle func(op byte, payload []byte) error) e
 			return err
 		}
 	}
-	if len(data) == 0 {
+	switch {
+	case len(data) == 0:
 		r.rest = nil
-	} else {
-		r.rest = append(r.rest[:0:0], data...)
+	case len(data) < before || len(r.rest) == 0:
+		r.rest = append([]byte(nil), data...)
+	default: // nothing was complete: rest has it all, so that a frame in many pieces is copied once
 	}
 	return nil
 }
