@@ -195,3 +195,13 @@ func (w *town) admin(t testing.TB) *visitor {
 	p.must(t, 200, "Welcome, and how this place works")
 	return v
 }
+
+// regexpLast is the last match's group 1 of a pattern in a page.
+func regexpLast(t testing.TB, body, pattern string) string {
+	t.Helper()
+	all := regexp.MustCompile(pattern).FindAllStringSubmatch(body, -1)
+	if len(all) == 0 {
+		t.Fatalf("no %s on the page", pattern)
+	}
+	return all[len(all)-1][1]
+}

@@ -132,6 +132,9 @@ func (l liveSide) Online(ctx context.Context) []string {
 	return out
 }
 
+// Changed checks anew what a person's sockets may follow.
+func (l liveSide) Changed(ctx context.Context, handle string) { l.live.Reauthorize(ctx, handle) }
+
 // SignedOut ends the sockets of a person whose sessions have ended; those of sessions that still
 // stand go on.
 func (l liveSide) SignedOut(ctx context.Context, handle string) {

@@ -193,6 +193,12 @@ func TestRoomsAndDirectMessages(t *testing.T) {
 	group := zoe.submit("/chat/new", "/chat/new", "title", "Plans", "private", "1").must(t, 200, "Plans")
 	eve.get(group.path).must(t, 404)
 	eve.get("/chat").must(t, 200).mustNot(t, "Plans")
+	zoe.submit(group.path, group.path+"/members", "user", "nobody").must(t, 200, "There is nobody of that name.")
+	zoe.submit(group.path, group.path+"/members", "user", "@eve").must(t, 200, "@eve")
+	eve.get("/notifications").must(t, 200, "added you to", "Plans")
+	eve.submit(group.path, group.path, "body", "thank you", "key", "k").must(t, 200, "thank you")
+	eve.submit(group.path, group.path+"/leave").must(t, 200).mustNot(t, "Plans")
+	eve.get(group.path).must(t, 404)
 	room := zoe.submit("/chat/new", "/chat/new", "title", "Kites", "description", "wind").must(t, 200)
 	eve.get(room.path).must(t, 200, "Kites", "wind")
 }

@@ -16,6 +16,8 @@ const (
 	PathChat          = "/chat"                // GET: ChatIndex
 	PathNewRoom       = "/chat/new"            // GET, POST title, description, private=1
 	PathRoom          = "/chat/{id}"           // GET ?before=seq; POST body, key, reply_to
+	PathMembers       = "/chat/{id}/members"   // POST user (name): adds them to a group
+	PathLeave         = "/chat/{id}/leave"     // POST: leaves a group
 	PathDirects       = "/direct"              // GET: ChatIndex; POST user (id or name): opens the conversation
 	PathDirect        = "/direct/{id}"         // GET ?before=seq, POST body, key, reply_to
 	PathNotifications = "/notifications"       // GET ?before=…; POST: all read
@@ -24,6 +26,8 @@ const (
 	PathSignUp        = "/signup"              // GET ?next=, POST name, display, password, next
 	PathSignOut       = "/signout"             // POST
 	PathProfile       = "/u/{name}"            // GET
+	PathRole          = "/u/{name}/role"       // POST role; admins
+	PathClose         = "/u/{name}/close"      // POST closed=1 or 0: closes or opens the account; admins
 	PathSettings      = "/settings"            // GET, POST display, bio
 	PathPassword      = "/settings/password"   // POST current, password
 	PathRevoke        = "/settings/sessions"   // POST id: signs that device out; id=others: all but this one

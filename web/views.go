@@ -225,6 +225,8 @@ type Chat struct {
 	Layout
 	Room   Room
 	Thread Thread
+	// CanInvite shows the form that adds somebody to a group, and the button to leave it.
+	CanInvite bool
 }
 
 // ChatIndex is the chat or direct page on which nothing is chosen: the list of rooms on phones,
@@ -291,6 +293,15 @@ type Profile struct {
 	CommentN int
 	Posts    []PostSummary
 	IsSelf   bool
+	// Govern shows an admin what they may change about the person; nil for everybody else.
+	Govern *Govern
+}
+
+// Govern is what an admin may change about a person: their role (one of Roles), and whether the
+// account is closed.
+type Govern struct {
+	Roles  []string
+	Closed bool
 }
 
 // Settings of the signed-in person. Errors are keyed by field ("display", "bio", "current",

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -203,8 +204,18 @@ func (s *Service) ResetPassword(ctx context.Context, handle, password string) er
 
 // SetRole gives the person with the handle a role and notes who did it. Only admins may.
 func (s *Service) SetRole(ctx context.Context, actor store.User, handle string, role store.Role) error {
+	if !slices.Contains(store.Roles(), role) {
+		return fault.New(fault.Invalid, fault.BadRequest)
+	}
 	return s.govern(ctx, actor, handle, "account.role", string(role), func(ctx context.Context, tx store.Tx, u store.User) error {
 		return tx.SetRole(ctx, u.ID, role)
+	})
+}
+
+// Unban opens a closed account again and notes who did it. Only admins may.
+func (s *Service) Unban(ctx context.Context, actor store.User, handle string) error {
+	return s.govern(ctx, actor, handle, "account.unbanned", "", func(ctx context.Context, tx store.Tx, u store.User) error {
+		return tx.SetBanned(ctx, u.ID, nil)
 	})
 }
 

@@ -104,7 +104,7 @@ func (p *Pages) showRoom(c *gin.Context, status int, draft, refusal string) erro
 		if err != nil {
 			return nil, err
 		}
-		page := &web.Chat{Layout: l, Room: rooms[0]}
+		page := &web.Chat{Layout: l, Room: rooms[0], CanInvite: place.Conversation.Kind == store.Group}
 		page.Title = page.Room.Title
 		page.Thread, err = p.Talk.Thread(ctx, tx, place, number(c.Query("before")))
 		page.Thread.Position, page.Thread.Draft, page.Thread.Error = position, draft, refusal

@@ -25,6 +25,8 @@ type Live interface {
 	Online(ctx context.Context) []string
 	// SignedOut ends the sockets of a person whose sessions ended.
 	SignedOut(ctx context.Context, handle string)
+	// Changed checks anew what a person's sockets may follow.
+	Changed(ctx context.Context, handle string)
 }
 
 // Config makes the pages.
@@ -92,6 +94,8 @@ func (p *Pages) Mount(r gin.IRouter) {
 	post("/chat/new", p.createRoom)
 	get("/chat/:id", p.room)
 	post("/chat/:id", p.sayInRoom)
+	post("/chat/:id/members", p.invite)
+	post("/chat/:id/leave", p.leave)
 	get("/direct", p.directs)
 	post("/direct", p.openDirect)
 	get("/direct/:id", p.room)
@@ -107,6 +111,8 @@ func (p *Pages) Mount(r gin.IRouter) {
 	post("/signup", p.signUp)
 	post("/signout", p.signOut)
 	get("/u/:name", p.profile)
+	post("/u/:name/role", p.setRole)
+	post("/u/:name/close", p.closeAccount)
 	get("/settings", p.settings)
 	post("/settings", p.saveSettings)
 	post("/settings/password", p.changePassword)

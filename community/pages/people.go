@@ -71,7 +71,7 @@ func (p *Pages) profile(c *gin.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		page := &web.Profile{Layout: l, Person: p.Draw.Person(u), Joined: time.UnixMilli(u.CreatedAt).UTC(), IsSelf: actor(c) == u.Handle}
+		page := &web.Profile{Layout: l, Person: p.Draw.Person(u), Joined: time.UnixMilli(u.CreatedAt).UTC(), IsSelf: actor(c) == u.Handle, Govern: govern(reader(c), u)}
 		page.Title = u.DisplayName
 		if u.SeenAt > 0 {
 			page.LastSeen = time.UnixMilli(u.SeenAt).UTC()

@@ -16,6 +16,9 @@ const (
 	Admin     Role = "admin"
 )
 
+// Roles lists all roles, from least to most power.
+func Roles() []Role { return []Role{Member, Moderator, Admin} }
+
 // User is a person. Handle is their name in addresses, mentions and on the wire; it never changes.
 type User struct {
 	bun.BaseModel `bun:"table:users"`

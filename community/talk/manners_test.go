@@ -199,11 +199,13 @@ func TestGroupsAreForMembers(t *testing.T) {
 	h.say(t, "ada", g.PublicID, "before bob")
 	refused(t, h.MayRead(t.Context(), "bob", g.PublicID), fault.NotFound, fault.NoSuchPage)
 	refused(t, h.Invite(t.Context(), "bob", g.PublicID, "bob"), fault.NotFound, fault.NoSuchPage)
-	if err := h.Invite(t.Context(), "ada", g.PublicID, "@bob"); err != nil {
-		t.Fatal(err)
+	for range 2 { // the second changes nothing
+		if err := h.Invite(t.Context(), "ada", g.PublicID, " @Bob"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	h.say(t, "ada", g.PublicID, "welcome @cleo @bob")
-	if got := strings.Join(told(t, h.drain(t)), ", "); got != "bob mention" {
+	if got := strings.Join(told(t, h.drain(t)), ", "); got != "bob invite, bob mention" {
 		t.Errorf("told: %s", got)
 	}
 	h.read(t, func(ctx context.Context, tx store.Tx) error {
@@ -213,4 +215,9 @@ func TestGroupsAreForMembers(t *testing.T) {
 		}
 		return err
 	})
+	if err := h.Leave(t.Context(), "bob", g.PublicID); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, h.MayRead(t.Context(), "bob", g.PublicID), fault.NotFound, fault.NoSuchPage)
+	refused(t, h.Leave(t.Context(), "ada", "lobby"), fault.Forbidden, fault.NotAllowed)
 }

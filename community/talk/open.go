@@ -133,7 +133,7 @@ func (s *Service) CreateRoom(ctx context.Context, actor string, in RoomPlan) (c 
 
 // OpenDirect finds or opens the direct conversation of two people.
 func (s *Service) OpenDirect(ctx context.Context, actor, other string) (c store.Conversation, err error) {
-	other = strings.ToLower(strings.TrimPrefix(strings.TrimSpace(other), "@"))
+	other = handleOf(other)
 	err = s.db.Write(ctx, func(ctx context.Context, tx store.Tx) error {
 		who, err := s.Person(ctx, tx, actor)
 		if err != nil {
@@ -169,29 +169,6 @@ func (s *Service) OpenDirect(ctx context.Context, actor, other string) (c store.
 		return nil
 	})
 	return c, err
-}
-
-// Invite makes a person a member of a group. Its members may.
-func (s *Service) Invite(ctx context.Context, actor, conversation, other string) error {
-	return s.db.Write(ctx, func(ctx context.Context, tx store.Tx) error {
-		p, err := s.speak(ctx, tx, actor, conversation)
-		if err != nil {
-			return err
-		}
-		if p.Conversation.Kind != store.Group {
-			return fault.New(fault.Forbidden, fault.NotAllowed)
-		}
-		peer, err := tx.UserByHandle(ctx, strings.ToLower(strings.TrimPrefix(strings.TrimSpace(other), "@")))
-		if errors.Is(err, store.ErrNotFound) || err == nil && peer.BannedAt != nil {
-			return fault.New(fault.NotFound, fault.NoPerson)
-		}
-		if err != nil {
-			return err
-		}
-		return tx.Enter(ctx, store.Membership{
-			ConversationID: p.Conversation.ID, UserID: peer.ID, Role: store.Participant, JoinedSeq: p.Conversation.LastSeq + 1,
-		})
-	})
 }
 
 func (s *Service) conversation(kind store.Kind, creator store.User, title, key string) store.Conversation {

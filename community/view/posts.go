@@ -2,6 +2,7 @@ package view
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 
@@ -136,8 +137,9 @@ func (d *Drawer) Notifications(ctx context.Context, tx store.Tx, ns []store.Noti
 	out := make([]web.Notification, 0, len(ns))
 	for _, n := range ns {
 		c := byID[n.ConversationID]
+		// An invitation may come before anything was said.
 		m, err := tx.Message(ctx, n.ConversationID, n.Seq)
-		if err != nil {
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return nil, err
 		}
 		out = append(out, web.Notification{
@@ -150,11 +152,12 @@ func (d *Drawer) Notifications(ctx context.Context, tx store.Tx, ns []store.Noti
 
 // MessageURL is the address of a message on its page.
 func MessageURL(c store.Conversation, seq int64) string {
-	if c.Kind != store.Post {
-		return web.RoomURL(string(c.Kind), c.PublicID) + "#c" + strconv.FormatInt(seq, 10)
+	page := web.RoomURL(string(c.Kind), c.PublicID)
+	if c.Kind == store.Post {
+		page = web.PostURL(c.PublicID)
 	}
-	if seq == 1 {
-		return web.PostURL(c.PublicID)
+	if seq == 0 || c.Kind == store.Post && seq == 1 {
+		return page
 	}
-	return web.PostURL(c.PublicID) + "#c" + strconv.FormatInt(seq, 10)
+	return page + "#c" + strconv.FormatInt(seq, 10)
 }

@@ -109,7 +109,7 @@ CREATE TABLE changes (
 CREATE TABLE notifications (
     id              INTEGER PRIMARY KEY AUTOINCREMENT,
     user_id         BIGINT NOT NULL REFERENCES users (id),
-    kind            TEXT   NOT NULL CHECK (kind IN ('mention', 'reply', 'comment', 'direct')),
+    kind            TEXT   NOT NULL CHECK (kind IN ('mention', 'reply', 'comment', 'direct', 'invite')),
     conversation_id BIGINT NOT NULL REFERENCES conversations (id),
     seq             BIGINT NOT NULL,
     actor_id        BIGINT NOT NULL REFERENCES users (id),
