@@ -1,7 +1,6 @@
 package arch
 
 import (
-	"errors"
 	"flag"
 	"io/fs"
 	"os"
@@ -93,25 +92,13 @@ func TestRootDependencies(t *testing.T) {
 	}
 }
 
-func read(t *testing.T, src fs.FS, name string) (text string, ok bool) {
+func mustRead(t *testing.T, src fs.FS, name string) string {
 	t.Helper()
 	b, err := fs.ReadFile(src, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", false
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(b), true
-}
-
-func mustRead(t *testing.T, src fs.FS, name string) string {
-	t.Helper()
-	text, ok := read(t, src, name)
-	if !ok {
-		t.Fatalf("%s is missing", name)
-	}
-	return text
+	return string(b)
 }
 
 func TestMap(t *testing.T) {
@@ -126,9 +113,11 @@ func TestReadme(t *testing.T) {
 	english := mustRead(t, root, "README.md")
 	obey(t, Twins("README.md", english, "README.zh-CN.md", mustRead(t, root, "README.zh-CN.md")))
 
-	const example = "examples/gin-chat/main.go"
-	if source, ok := read(t, root, example); ok {
-		obey(t, Shown("README.md", english, "go", example, source))
+	for example, language := range map[string]string{
+		"examples/gin-chat/main.go":    "go",
+		"examples/gin-chat/index.html": "html",
+	} {
+		obey(t, Shown("README.md", english, language, example, mustRead(t, root, example)))
 	}
 
 	// The test command people are told is the one that continuous integration runs.
