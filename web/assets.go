@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -68,6 +69,19 @@ func kindOf(name string) string {
 }
 
 func (a *assets) url(name string) string { return a.prefix + name }
+
+// modules are the addresses of all modules but the first, which pages announce so that a browser
+// need not read one to learn of the next.
+func (a *assets) modules() []string {
+	var out []string
+	for name := range a.files {
+		if strings.HasPrefix(name, "js/") && name != "js/app.js" && name != "js/types.js" {
+			out = append(out, a.url(name))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
 
 // Assets serves the paths under /static/. The current hash is cached for a year; an older one
 // (a page that was open over an upgrade) gets today's file and is asked again next time.

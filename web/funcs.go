@@ -20,6 +20,7 @@ func (s *Site) funcs(lang Lang) template.FuncMap {
 	return template.FuncMap{
 		"t":           c.text,
 		"asset":       s.assets.url,
+		"modules":     s.assets.modules,
 		"icon":        s.icon,
 		"when":        func(l *Layout, t time.Time) template.HTML { return s.when(c, l, t) },
 		"clock":       clock,

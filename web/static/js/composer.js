@@ -11,6 +11,7 @@ import { recall, remember } from './store.js';
 /** @typedef {import('./types.js').Quote} Quote */
 
 const TYPING_EVERY = 3000;
+const BLOCKED = 8000; // a page that could not connect in this time posts by its form: some networks let no socket through
 
 export class Composer {
   /**
@@ -29,7 +30,11 @@ export class Composer {
     this.text.value ||= recall(this.shelf) ?? '';
     this.text.addEventListener('input', () => this.#changed());
     this.text.addEventListener('keydown', (event) => this.#pressed(event));
-    form.addEventListener('submit', (event) => { event.preventDefault(); this.#submit(); });
+    form.addEventListener('submit', (event) => {
+      if (!link.ever && navigator.onLine && performance.now() > BLOCKED) return remember(this.shelf, null);
+      event.preventDefault();
+      return this.#submit();
+    });
     this.#fit();
   }
 
@@ -80,7 +85,7 @@ export class Composer {
     const strong = event.ctrlKey || event.metaKey;
     if (event.key === 'Enter' && (strong || (this.chat && !event.shiftKey && !touch))) {
       event.preventDefault();
-      this.#submit();
+      this.form.requestSubmit();
     } else if (event.key === 'ArrowUp' && !this.text.value) {
       event.preventDefault();
       this.owner.editLast();

@@ -25,7 +25,7 @@ export async function openLive() {
 }
 
 /** Whether the socket stands right now. */
-export const link = { up: false };
+export const link = { up: false, ever: false };
 
 /** @param {Live} live */
 function watch(live) {
@@ -43,6 +43,7 @@ function watch(live) {
   });
   live.on('state', (s) => {
     link.up = s.state === 'connected';
+    link.ever ||= link.up;
     document.documentElement.dataset.live = s.state;
     document.dispatchEvent(new CustomEvent('parley:link'));
     if (s.state === 'connected') {

@@ -5,6 +5,7 @@ import { all, avatar, badgeText, h, icon, one } from './dom.js';
 import { t } from './i18n.js';
 import { Pill } from './pill.js';
 import { timeTag } from './times.js';
+import { toast } from './toast.js';
 
 /** @typedef {import('./types.js').Live} Live */
 /** @typedef {import('./types.js').PostSummary} PostSummary */
@@ -73,5 +74,5 @@ export function startFeed(live) {
       waiting.set(p.id, { ...p, new: true });
       pill.add();
     }
-  }, { since: boot.feed.epoch ? boot.feed : undefined });
+  }, { since: boot.feed.epoch ? boot.feed : undefined, onGap: () => toast(h('a', { href: location.href }, `${t('feed.stale')} `, h('b', {}, t('live.reload'))), 'info') });
 }
