@@ -93,11 +93,7 @@ func New(ctx context.Context, c Config) (*App, error) {
 	a.register()
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a.stop = stop
-	a.running.Go(func() {
-		if err := box.Run(running); err != nil {
-			c.Log.Error("the outbox stopped", "error", err)
-		}
-	})
+	a.running.Go(func() { box.Run(running) })
 	return a, nil
 }
 

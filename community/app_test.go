@@ -161,14 +161,13 @@ func (p page) must(t testing.TB, status int, texts ...string) page {
 	return p
 }
 
-func (p page) mustNot(t testing.TB, texts ...string) page {
+func (p page) mustNot(t testing.TB, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
 		if strings.Contains(p.body, text) {
 			t.Errorf("%s shows %q", p.path, text)
 		}
 	}
-	return p
 }
 
 // excerpt is the part of a page that a failure is likely about.

@@ -56,8 +56,7 @@ func into[T any](t testing.TB, msg *parleyv1.Message) (v T) {
 }
 
 func code(err error) string {
-	var e *protocol.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*protocol.Error](err); ok {
 		return e.Code
 	}
 	return "none"

@@ -26,7 +26,7 @@ type clock struct{ ms atomic.Int64 }
 func (c *clock) now() time.Time          { return time.UnixMilli(c.ms.Load()) }
 func (c *clock) advance(d time.Duration) { c.ms.Add(d.Milliseconds()) }
 
-func setUp(t *testing.T) (*account.Service, *store.DB, *clock) {
+func setUp(t *testing.T) (*account.Service, *clock) {
 	t.Helper()
 	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "community.db"))
 	if err != nil {
@@ -35,7 +35,7 @@ func setUp(t *testing.T) (*account.Service, *store.DB, *clock) {
 	t.Cleanup(func() { _ = db.Close() })
 	c := &clock{}
 	c.ms.Store(1_790_000_000_000)
-	return account.New(db, c.now), db, c
+	return account.New(db, c.now), c
 }
 
 func signUp(t *testing.T, s *account.Service, handle string) (string, account.SignedIn) {
@@ -56,7 +56,7 @@ func refused(t *testing.T, err error, kind fault.Kind, text string) {
 }
 
 func TestSignUpRefusals(t *testing.T) {
-	s, _, _ := setUp(t)
+	s, _ := setUp(t)
 	signUp(t, s, "ada")
 	for name, c := range map[string]struct {
 		handle, display, password, field, text string
@@ -82,7 +82,7 @@ func TestSignUpRefusals(t *testing.T) {
 }
 
 func TestSessionLife(t *testing.T) {
-	s, _, c := setUp(t)
+	s, c := setUp(t)
 	token, in := signUp(t, s, "ada")
 	if in.Session.TokenHash == token || strings.Contains(in.Session.TokenHash, token) {
 		t.Fatal("the token itself is stored")
@@ -118,7 +118,7 @@ func TestSessionLife(t *testing.T) {
 }
 
 func TestRevocation(t *testing.T) {
-	s, _, _ := setUp(t)
+	s, _ := setUp(t)
 	one, in := signUp(t, s, "ada")
 	two, _, err := s.SignIn(t.Context(), "ada", "correct horse", home)
 	if err != nil {
@@ -143,7 +143,7 @@ func TestRevocation(t *testing.T) {
 }
 
 func TestGuessesAreThrottled(t *testing.T) {
-	s, _, c := setUp(t)
+	s, c := setUp(t)
 	signUp(t, s, "ada")
 	var wrong, waits atomic.Int32
 	var all sync.WaitGroup
@@ -171,7 +171,7 @@ func TestGuessesAreThrottled(t *testing.T) {
 }
 
 func TestBanAndRoles(t *testing.T) {
-	s, _, _ := setUp(t)
+	s, _ := setUp(t)
 	admin, err := s.Create(t.Context(), "admin", "", "admin admin", store.Admin)
 	if err != nil {
 		t.Fatal(err)

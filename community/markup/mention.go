@@ -50,7 +50,7 @@ type mentionParser struct{}
 func (mentionParser) Trigger() []byte { return []byte{'@'} }
 
 // Parse reads one mention at the reader's place, or returns nil.
-func (mentionParser) Parse(_ ast.Node, block text.Reader, pc parser.Context) ast.Node {
+func (mentionParser) Parse(_ ast.Node, block text.Reader, _ parser.Context) ast.Node {
 	before := block.PrecendingCharacter()
 	if isWord(before) || before == '/' || before == '@' {
 		return nil // an address or a path, not a mention

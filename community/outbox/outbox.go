@@ -51,13 +51,13 @@ func (o *Outbox) Wake() {
 	}
 }
 
-// Run publishes what is there, then whatever comes, until ctx ends. It returns nil.
-func (o *Outbox) Run(ctx context.Context) error {
+// Run publishes what is there, then whatever comes, until ctx ends.
+func (o *Outbox) Run(ctx context.Context) {
 	wait := firstWait
 	for {
 		err := o.Drain(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		if err == nil {
 			wait = firstWait

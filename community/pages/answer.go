@@ -72,10 +72,11 @@ func (p *Pages) refuse(c *gin.Context, err error) {
 		l.Title = p.Site.Text(l.Lang, "error."+strconv.Itoa(status))
 		return &web.ErrorPage{Layout: l, Status: status, Detail: detail, RequestID: requestID(c)}, nil
 	})
-	if err != nil && !c.Writer.Written() {
-		p.Log.ErrorContext(c, "error page failed", "request", requestID(c), "error", err)
-		http.Error(c.Writer, http.StatusText(status), status)
+	if err == nil || c.Writer.Written() {
+		return
 	}
+	p.Log.ErrorContext(c, "error page failed", "request", requestID(c), "error", err)
+	http.Error(c.Writer, http.StatusText(status), status)
 }
 
 // show draws a page around one state of the data.
@@ -177,7 +178,7 @@ func (p *Pages) recover(c *gin.Context) {
 		if v == nil {
 			return
 		}
-		if v == http.ErrAbortHandler {
+		if gone, ok := v.(error); ok && errors.Is(gone, http.ErrAbortHandler) {
 			panic(v)
 		}
 		p.Log.ErrorContext(c, "page panicked", "path", c.Request.URL.Path, "request", requestID(c), "panic", v, "stack", string(debug.Stack()))

@@ -94,12 +94,14 @@ func (p *Pages) signOut(c *gin.Context) error {
 
 // doorErrors shows every refusal at the door on the form itself, a closed account as well.
 func doorErrors(refusal error) (map[string]string, error) {
+	refused := make(map[string]string)
 	if refusal == nil {
-		return nil, nil
+		return refused, nil
 	}
 	f, ok := fault.Of(refusal)
 	if !ok {
 		return nil, refusal
 	}
-	return map[string]string{f.Field: f.Text}, nil
+	refused[f.Field] = f.Text
+	return refused, nil
 }

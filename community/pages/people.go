@@ -71,7 +71,10 @@ func (p *Pages) profile(c *gin.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		page := &web.Profile{Layout: l, Person: p.Draw.Person(u), Joined: time.UnixMilli(u.CreatedAt).UTC(), IsSelf: actor(c) == u.Handle, Govern: govern(reader(c), u)}
+		page := &web.Profile{
+			Layout: l, Person: p.Draw.Person(u), Joined: time.UnixMilli(u.CreatedAt).UTC(),
+			IsSelf: actor(c) == u.Handle, Govern: govern(reader(c), u),
+		}
 		page.Title = u.DisplayName
 		if u.SeenAt > 0 {
 			page.LastSeen = time.UnixMilli(u.SeenAt).UTC()
@@ -189,26 +192,28 @@ func devices(sessions []store.Session, current int64) []web.Session {
 	return out
 }
 
-// device makes "Firefox on Linux" of a User-Agent. The order matters: every browser claims to be
+// device makes "Firefox · Linux" of a User-Agent. The order matters: every browser claims to be
 // several others.
 func device(agent string) string {
-	name, system := "Browser", ""
-	for _, try := range [][2]string{{"Edg", "Edge"}, {"OPR/", "Opera"}, {"Firefox/", "Firefox"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"}, {"curl/", "curl"}} {
-		if strings.Contains(agent, try[0]) {
-			name = try[1]
-			break
-		}
-	}
-	for _, try := range [][2]string{{"Android", "Android"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Windows", "Windows"}, {"Mac OS", "macOS"}, {"Linux", "Linux"}} {
-		if strings.Contains(agent, try[0]) {
-			system = try[1]
-			break
-		}
-	}
-	if system == "" {
+	name := firstOf(agent, "Edg", "Edge", "OPR/", "Opera", "Firefox/", "Firefox", "Chrome/", "Chrome", "Safari/", "Safari", "curl/", "curl")
+	system := firstOf(agent, "Android", "Android", "iPhone", "iPhone", "iPad", "iPad", "Windows", "Windows", "Mac OS", "macOS", "Linux", "Linux")
+	switch {
+	case name == "":
+		return "Browser"
+	case system == "":
 		return name
 	}
 	return name + " · " + system
+}
+
+// firstOf answers the name after the first sign, of pairs of both, that is in s.
+func firstOf(s string, pairs ...string) string {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if strings.Contains(s, pairs[i]) {
+			return pairs[i+1]
+		}
+	}
+	return ""
 }
 
 // signInAs sets the session cookie and leaves the visitor's behind.

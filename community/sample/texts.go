@@ -64,32 +64,40 @@ func rooms() []room {
 
 func posts() []post {
 	return []post{
-		{key: "bakery", category: "workshop", author: "jonas", title: "A screen in the bakery that shows orders as they come in",
+		{
+			key: "bakery", category: "workshop", author: "jonas", title: "A screen in the bakery that shows orders as they come in",
 			body: "We had a printer. It jammed whenever somebody ordered more than six loaves.\n\nNow there is an old tablet on the wall. Each order is one message on a topic, the tablet subscribes to it, and when the flour dust finally kills the Wi-Fi it picks up where it was:\n\n```\norders/today   →   tablet on the wall\n                →   phone of whoever is on the bike\n```\n\nWhat I like best is what I did *not* have to write: the part that notices a gap.",
 			comments: []line{
 				{"priya", "Does the tablet show what it missed, or jump to now?", 0},
 				{"jonas", "It shows what it missed, oldest first. A jump would cost somebody their rye bread.", 2},
 				{"mara", "I want this for the pharmacy hatch. The jam there is not the tasty kind.", 0},
-			}},
-		{key: "zh-map", category: "zh", author: "linwei", title: "把物流地图做成实时的：一点心得",
+			},
+		},
+		{
+			key: "zh-map", category: "zh", author: "linwei", title: "把物流地图做成实时的：一点心得",
 			body: "我们有三百辆车，每五秒上报一次位置。最初的做法是页面每秒轮询，服务器和司机的流量都吃不消。\n\n改成订阅之后：\n\n- 每辆车一个主题，地图只订阅当前视野里的车\n- 慢的屏幕只收**最新**的位置，中间的丢掉也没关系\n- 断线重连从上次的位置继续\n\n欢迎提问，@mara 你上次问的问题我也写在里面了。",
 			comments: []line{
 				{"mara", "谢谢！视野变化的时候，是先订阅新的还是先退订旧的？", 0},
 				{"linwei", "先订阅新的，再退订旧的，地图上就不会闪一下空白。", 2},
-			}},
-		{key: "trains", category: "questions", author: "priya", title: "How do you test an interface for tunnels?",
+			},
+		},
+		{
+			key: "trains", category: "questions", author: "priya", title: "How do you test an interface for tunnels?",
 			body: "I spend my commute in a row of tunnels, so I know when a page lies to me: it says *sent*, and nothing was.\n\nWhat do you check before you believe your own \"offline\" handling? My list so far:\n\n1. Go offline **while** sending, not before\n2. Come back on another network\n3. Close the lid for an hour\n\nWhat is missing?",
 			comments: []line{
 				{"jonas", "4. Two devices, one of them in the tunnel. Both must show the same order afterwards.", 0},
 				{"mara", "5. A full disk on the server. The page should say *not sent* and keep the text.", 0},
 				{"priya", "Number 5 is mean and I am stealing it.", 3},
 				{"linwei", "6. 换语言。错误提示经常忘了翻译。 (Switch the language: error messages are often forgotten.)", 0},
-			}},
-		{key: "welcome", category: "welcome", author: "mara", pinned: true, title: "Welcome, and how this place works",
+			},
+		},
+		{
+			key: "welcome", category: "welcome", author: "mara", pinned: true, title: "Welcome, and how this place works",
 			body: "Pull up a chair. Three things to know:\n\n- **Posts** are for what should still be found next year. **Rooms** are for today. **Direct messages** are for two.\n- Everything is live. When somebody answers, it appears; what you are reading stays where it is.\n- Lose your connection if you like. What you write waits and is sent when you are back, once.\n\nWrite `@name` to let somebody know, and press `?` for the keyboard.\n\nThe people and posts here are samples, to show the furniture. @admin, delete what you do not need.",
 			comments: []line{
 				{"linwei", "界面可以切换成中文，在设置或页脚里。", 0},
 				{"jonas", "Light and dark as well. I like the dark one at four in the morning.", 0},
-			}},
+			},
+		},
 	}
 }

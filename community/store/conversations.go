@@ -113,7 +113,7 @@ func (tx Tx) ConversationsByID(ctx context.Context, ids []int64) (cs []Conversat
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	err = tx.list(ctx, &cs, `SELECT * FROM conversations WHERE id IN (?)`, bun.In(ids))
+	err = tx.list(ctx, &cs, `SELECT * FROM conversations WHERE id IN (?)`, bun.List(ids))
 	return cs, err
 }
 

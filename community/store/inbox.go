@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"github.com/uptrace/bun"
 )
@@ -44,7 +45,7 @@ func (tx Tx) Notify(ctx context.Context, n *Notification, collapse bool) error {
 			UPDATE notifications SET seq = ?, actor_id = ?, count = count + 1, created_at = ?
 			WHERE user_id = ? AND kind = ? AND conversation_id = ? AND read_at IS NULL RETURNING *`,
 			n.Seq, n.ActorID, n.CreatedAt, n.UserID, n.Kind, n.ConversationID)
-		if err != ErrNotFound {
+		if !errors.Is(err, ErrNotFound) {
 			return err
 		}
 	}
@@ -105,6 +106,6 @@ func (tx Tx) Outbox(ctx context.Context, limit int) (es []Event, err error) {
 
 // Published removes events that have been published.
 func (tx Tx) Published(ctx context.Context, ids []int64) error {
-	_, err := tx.exec(ctx, `DELETE FROM outbox WHERE id IN (?)`, bun.In(ids))
+	_, err := tx.exec(ctx, `DELETE FROM outbox WHERE id IN (?)`, bun.List(ids))
 	return err
 }

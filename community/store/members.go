@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"github.com/uptrace/bun"
 )
@@ -51,7 +52,7 @@ func (tx Tx) Memberships(ctx context.Context, user int64, conversations []int64)
 	if len(conversations) == 0 {
 		return nil, nil
 	}
-	err = tx.list(ctx, &ms, `SELECT * FROM members WHERE user_id = ? AND conversation_id IN (?)`, user, bun.In(conversations))
+	err = tx.list(ctx, &ms, `SELECT * FROM members WHERE user_id = ? AND conversation_id IN (?)`, user, bun.List(conversations))
 	return ms, err
 }
 
@@ -71,7 +72,7 @@ func (tx Tx) Enter(ctx context.Context, m Membership) error {
 	}
 	before, err := tx.Membership(ctx, m.ConversationID, m.UserID)
 	switch {
-	case err == ErrNotFound:
+	case errors.Is(err, ErrNotFound):
 		if err := tx.insert(ctx, &m); err != nil {
 			return err
 		}

@@ -86,7 +86,7 @@ func (tx Tx) MessagesBySeq(ctx context.Context, conversation int64, seqs []int64
 		return nil, nil
 	}
 	err = tx.list(ctx, &ms, `SELECT * FROM messages WHERE conversation_id = ? AND seq IN (?) ORDER BY seq`,
-		conversation, bun.In(seqs))
+		conversation, bun.List(seqs))
 	return ms, err
 }
 
@@ -97,7 +97,7 @@ func (tx Tx) LastMessages(ctx context.Context, conversations []int64) (ms []Mess
 	}
 	err = tx.list(ctx, &ms, `
 		SELECT m.* FROM messages m JOIN conversations c ON c.id = m.conversation_id AND c.last_seq = m.seq
-		WHERE c.id IN (?)`, bun.In(conversations))
+		WHERE c.id IN (?)`, bun.List(conversations))
 	return ms, err
 }
 
@@ -106,7 +106,7 @@ func (tx Tx) FirstMessages(ctx context.Context, conversations []int64) (ms []Mes
 	if len(conversations) == 0 {
 		return nil, nil
 	}
-	err = tx.list(ctx, &ms, `SELECT * FROM messages WHERE seq = 1 AND conversation_id IN (?)`, bun.In(conversations))
+	err = tx.list(ctx, &ms, `SELECT * FROM messages WHERE seq = 1 AND conversation_id IN (?)`, bun.List(conversations))
 	return ms, err
 }
 
@@ -124,7 +124,7 @@ func (tx Tx) Voices(ctx context.Context, conversations []int64, lines int) (vs [
 	err = tx.list(ctx, &vs, `
 		SELECT m.conversation_id, m.sender_id FROM messages m JOIN conversations c ON c.id = m.conversation_id
 		WHERE c.id IN (?) AND m.seq > c.last_seq - ? GROUP BY m.conversation_id, m.sender_id
-		ORDER BY MAX(m.seq) DESC`, bun.In(conversations), lines)
+		ORDER BY MAX(m.seq) DESC`, bun.List(conversations), lines)
 	return vs, err
 }
 

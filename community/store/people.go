@@ -110,7 +110,7 @@ func (tx Tx) UsersByHandle(ctx context.Context, handles []string) (us []User, er
 	if len(handles) == 0 {
 		return nil, nil
 	}
-	err = tx.list(ctx, &us, `SELECT * FROM users WHERE handle IN (?) ORDER BY id`, bun.In(handles))
+	err = tx.list(ctx, &us, `SELECT * FROM users WHERE handle IN (?) ORDER BY id`, bun.List(handles))
 	return us, err
 }
 
@@ -119,7 +119,7 @@ func (tx Tx) UsersByID(ctx context.Context, ids []int64) (us []User, err error) 
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	err = tx.list(ctx, &us, `SELECT * FROM users WHERE id IN (?)`, bun.In(ids))
+	err = tx.list(ctx, &us, `SELECT * FROM users WHERE id IN (?)`, bun.List(ids))
 	return us, err
 }
 

@@ -25,7 +25,7 @@ type readChanged struct {
 
 // notify tells whom a line concerns, each person once and for the strongest reason: named,
 // answered, written to, or the author of the post.
-func (s *Service) notify(ctx context.Context, tx store.Tx, p Place, m store.Message, answered *store.Message) error {
+func (s *Service) notify(ctx context.Context, tx store.Tx, p Place, m, answered store.Message) error {
 	named, err := tx.UsersByHandle(ctx, s.md.Mentions(m.Body))
 	if err != nil {
 		return err
@@ -41,7 +41,7 @@ func (s *Service) notify(ctx context.Context, tx store.Tx, p Place, m store.Mess
 	for _, u := range named {
 		add(u.ID, "mention")
 	}
-	if answered != nil {
+	if answered.Seq > 0 {
 		add(answered.SenderID, "reply")
 	}
 	switch p.Conversation.Kind {
@@ -130,7 +130,7 @@ func (s *Service) ReadNotification(ctx context.Context, actor string, id int64) 
 		if err != nil {
 			return err
 		}
-		changed := false
+		var changed bool
 		if id == 0 {
 			changed, err = tx.ReadAllNotifications(ctx, who.ID, s.now().UnixMilli())
 		} else {

@@ -18,10 +18,10 @@ const mostMembers = 50
 func (s *Service) Thread(ctx context.Context, tx store.Tx, p Place, before int64) (t web.Thread, err error) {
 	c := p.Conversation
 	t = web.Thread{
-		Conversation: c.PublicID, LastSeq: uint64(c.LastSeq), ReadSeq: uint64(c.LastSeq), CanSend: p.MaySpeak(), //nolint:gosec // a seq is positive
+		Conversation: c.PublicID, LastSeq: uint64(c.LastSeq), ReadSeq: uint64(c.LastSeq), CanSend: p.MaySpeak(),
 	}
 	if p.Member != nil {
-		t.ReadSeq = uint64(max(p.Member.ReadSeq, p.Member.JoinedSeq-1)) //nolint:gosec // a seq is positive
+		t.ReadSeq = uint64(max(p.Member.ReadSeq, p.Member.JoinedSeq-1))
 	}
 	if t.Messages, t.More, err = s.page(ctx, tx, p, before, pageSize); err != nil {
 		return t, err

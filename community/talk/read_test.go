@@ -46,6 +46,7 @@ func TestCursors(t *testing.T) {
 }
 
 func (h *hall) freshRoom(t *testing.T) string {
+	t.Helper()
 	c := store.Conversation{Kind: store.Room, PublicID: "r" + newName(), CreatorID: 1, Title: "r", ReceiptsMode: "who"}
 	h.write(t, func(ctx context.Context, tx store.Tx) error {
 		_, err := tx.AddConversation(ctx, &c)
@@ -55,6 +56,7 @@ func (h *hall) freshRoom(t *testing.T) string {
 }
 
 func (h *hall) checkPlace(t *testing.T, r *rapid.T, room string, last, read, joined int64) {
+	t.Helper()
 	h.read(t, func(ctx context.Context, tx store.Tx) error {
 		c, err := tx.Conversation(ctx, room)
 		if err != nil {

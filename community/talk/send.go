@@ -62,7 +62,7 @@ func (s *Service) say(ctx context.Context, tx store.Tx, p Place, in Line) (out w
 	if err != nil {
 		return out, err
 	}
-	if answered != nil {
+	if answered.Seq > 0 {
 		m.ReplyToSeq = &answered.Seq
 	}
 	fresh, err := tx.Append(ctx, &m)
@@ -84,16 +84,16 @@ func (s *Service) say(ctx context.Context, tx store.Tx, p Place, in Line) (out w
 	return out, s.spread(ctx, tx, p, m, answered, out)
 }
 
-// answered finds the message a line replies to.
-func (s *Service) answered(ctx context.Context, tx store.Tx, c store.Conversation, seq int64) (*store.Message, error) {
+// answered finds the message a line replies to; its seq is 0 when the line replies to none.
+func (s *Service) answered(ctx context.Context, tx store.Tx, c store.Conversation, seq int64) (m store.Message, err error) {
 	if seq == 0 {
-		return nil, nil
+		return m, nil
 	}
-	m, err := tx.Message(ctx, c.ID, seq)
+	m, err = tx.Message(ctx, c.ID, seq)
 	if errors.Is(err, store.ErrNotFound) || err == nil && m.DeletedAt != nil {
-		return nil, fault.New(fault.NotFound, fault.ReplyMissing)
+		return m, fault.New(fault.NotFound, fault.ReplyMissing)
 	}
-	return &m, err
+	return m, err
 }
 
 // settle makes the speaker a member who has read up to their own line.
@@ -115,7 +115,7 @@ func (s *Service) settle(ctx context.Context, tx store.Tx, p Place, seq int64) e
 }
 
 // spread writes the live events and notifications of a new line.
-func (s *Service) spread(ctx context.Context, tx store.Tx, p Place, m store.Message, answered *store.Message, out web.Message) error {
+func (s *Service) spread(ctx context.Context, tx store.Tx, p Place, m, answered store.Message, out web.Message) error {
 	c := p.Conversation
 	if c.Kind != store.Post || m.Seq > 1 {
 		if err := s.tell(ctx, tx, web.TopicConversation(c.PublicID), "message.created", p.Who.Handle, out); err != nil {

@@ -163,17 +163,15 @@ func TestOutboxRunsAndStops(t *testing.T) {
 	got := make(chan store.Event, 10)
 	box := outbox.New(h.db, toChannel(got), slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- box.Run(ctx) }()
+	var running sync.WaitGroup
+	running.Go(func() { box.Run(ctx) })
 	h.say(t, "ada", "lobby", "hello")
 	box.Wake()
 	if e := <-got; payload[web.Message](t, e).Body != "hello" {
 		t.Errorf("got %v", e)
 	}
 	stop()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	running.Wait()
 }
 
 type toChannel chan store.Event

@@ -37,7 +37,6 @@ type hall struct {
 	path  string
 	clock atomic.Int64
 	woken atomic.Int64
-	rooms map[string]store.Conversation
 }
 
 func open(t testing.TB, path string) *hall {
@@ -102,7 +101,7 @@ func (h *hall) say(t testing.TB, who, where, body string) int64 {
 	if err != nil {
 		t.Fatalf("%s says %q in %s: %v", who, body, where, err)
 	}
-	return int64(m.Seq) //nolint:gosec // small
+	return int64(m.Seq)
 }
 
 func (h *hall) post(t testing.TB, who, title, body string) string {

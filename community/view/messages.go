@@ -72,7 +72,7 @@ func (d *Drawer) quoted(ctx context.Context, tx store.Tx, c store.Conversation, 
 
 func (d *Drawer) message(c store.Conversation, m store.Message, people cast) web.Message {
 	out := web.Message{
-		Conversation: c.PublicID, Seq: uint64(m.Seq), ID: m.PublicID, Author: people[m.SenderID], //nolint:gosec // a seq is positive
+		Conversation: c.PublicID, Seq: uint64(m.Seq), ID: m.PublicID, Author: people[m.SenderID],
 		Created: moment(m.CreatedAt), Edited: m.EditedAt != nil, Deleted: m.DeletedAt != nil, Key: m.ClientKey,
 	}
 	if !out.Deleted {
@@ -82,7 +82,7 @@ func (d *Drawer) message(c store.Conversation, m store.Message, people cast) web
 }
 
 func (d *Drawer) quote(m store.Message, people cast) *web.Quote {
-	return &web.Quote{Seq: uint64(m.Seq), Author: people[m.SenderID], Excerpt: d.md.Text(m.Body, quoteLength)} //nolint:gosec // a seq is positive
+	return &web.Quote{Seq: uint64(m.Seq), Author: people[m.SenderID], Excerpt: d.md.Text(m.Body, quoteLength)}
 }
 
 // Rooms draws rooms, groups and direct conversations for a reader, or for a visitor (nil). The
@@ -108,7 +108,7 @@ func (d *Drawer) Rooms(ctx context.Context, tx store.Tx, cs []store.Conversation
 	for i, c := range cs {
 		out[i] = web.Room{
 			ID: c.PublicID, Kind: string(c.Kind), Title: c.Title, Description: c.About, Joined: places.joined(c), Unread: places.unread(c),
-			LastSeq: uint64(c.LastSeq), LastAt: moment(c.LastMessageAt), LastText: last[c.ID], Members: int(c.MemberCount), //nolint:gosec // a seq is positive
+			LastSeq: uint64(c.LastSeq), LastAt: moment(c.LastMessageAt), LastText: last[c.ID], Members: int(c.MemberCount),
 		}
 		if c.Kind == store.Direct && reader != nil {
 			if err := d.face(ctx, tx, c, reader, &out[i]); err != nil {
@@ -138,11 +138,11 @@ func (d *Drawer) face(ctx context.Context, tx store.Tx, c store.Conversation, re
 type places map[int64]store.Membership
 
 func placesOf(ctx context.Context, tx store.Tx, reader *store.User, ids []int64) (places, error) {
+	out := make(places)
 	if reader == nil {
-		return nil, nil
+		return out, nil
 	}
 	ms, err := tx.Memberships(ctx, reader.ID, ids)
-	out := make(places, len(ms))
 	for _, m := range ms {
 		out[m.ConversationID] = m
 	}
