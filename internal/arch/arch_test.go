@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write testdata/root-deps.txt anew")
+var update = flag.Bool("update", false, "write testdata/root-deps.txt and the examples in the READMEs anew")
 
 // house is this repository.
 func house(t *testing.T) (fs.FS, *Tree) {
@@ -107,16 +107,35 @@ func TestMap(t *testing.T) {
 	obey(t, Map(tree, mustRead(t, root, "docs/architecture.md")))
 }
 
+// examples are the source files that the READMEs show, by the language of their block.
+var examples = map[string]string{
+	"go":   "examples/gin-chat/main.go",
+	"html": "examples/gin-chat/index.html",
+}
+
+func updateReadmes(t *testing.T, root fs.FS) {
+	t.Helper()
+	for _, name := range []string{"README.md", "README.zh-CN.md"} {
+		page := mustRead(t, root, name)
+		for language, example := range examples {
+			page = Show(page, language, mustRead(t, root, example))
+		}
+		if err := os.WriteFile(filepath.Join("..", "..", name), []byte(page), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	root, _ := house(t)
+	if *update {
+		updateReadmes(t, root)
+	}
 	english := mustRead(t, root, "README.md")
 	obey(t, Twins("README.md", english, "README.zh-CN.md", mustRead(t, root, "README.zh-CN.md")))
 
-	for example, language := range map[string]string{
-		"examples/gin-chat/main.go":    "go",
-		"examples/gin-chat/index.html": "html",
-	} {
+	for language, example := range examples {
 		obey(t, Shown("README.md", english, language, example, mustRead(t, root, example)))
 	}
 

@@ -180,9 +180,20 @@ func Shown(name, page, language, file, source string) []Violation {
 		return nil
 	}
 	return []Violation{{
-		"examples that run", name, "has no block that equals " + file,
+		"examples that run", name, "has no block that equals " + file + "; run: go test ./internal/arch -run Readme -update",
 		"People copy the example from here; the one that is compiled and tested is " + file + ".",
 	}}
+}
+
+// Show puts a source file into a page, in place of its first code block of that language.
+func Show(page, language, source string) string {
+	fence := "```" + language + "\n"
+	before, rest, found := strings.Cut(page, fence)
+	_, after, closed := strings.Cut(rest, "\n```")
+	if !found || !closed {
+		return page
+	}
+	return before + fence + strings.TrimRight(source, "\n") + "\n```" + after
 }
 
 // Links checks that the links of a page to files of the project lead somewhere.

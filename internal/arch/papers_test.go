@@ -67,6 +67,18 @@ func TestShownCanFail(t *testing.T) {
 	expect(t, Shown("a", "x\n```go\n// old\n"+file+"```\n", "go", "main.go", file), "no block that equals main.go")
 }
 
+func TestShow(t *testing.T) {
+	t.Parallel()
+	const page = "x\n```sh\nls\n```\n```go\nold\n```\ny\n"
+	shown := Show(page, "go", "new\n")
+	if want := strings.Replace(page, "old", "new", 1); shown != want {
+		t.Errorf("got %q, want %q", shown, want)
+	}
+	if got := Show(page, "html", "new"); got != page {
+		t.Errorf("a page without such a block became %q", got)
+	}
+}
+
 func TestLinksCanFail(t *testing.T) {
 	t.Parallel()
 	src := fstest.MapFS{"docs/a.md": {}, "LICENSE": {}}
