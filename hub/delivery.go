@@ -30,13 +30,13 @@ type Delivery struct {
 	encoded [MaxEncoders]atomic.Pointer[[]byte]
 }
 
-// Bytes returns the encoding of d by e. The bytes are shared.
-func (d *Delivery) Bytes(e Encoder) []byte {
+// Frame returns the encoding of d by e. It is shared: nobody may change it.
+func (d *Delivery) Frame(e Encoder) *[]byte {
 	slot := &d.encoded[e.Slot()]
 	if b := slot.Load(); b != nil {
-		return *b
+		return b
 	}
 	b := e.Encode(d)
 	slot.Store(&b) // two receivers may race here; both encodings are equal
-	return b
+	return &b
 }

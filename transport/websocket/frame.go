@@ -86,6 +86,9 @@ func (r *reader) feed(data []byte, handle func(op byte, payload []byte) error) e
 	return nil
 }
 
+// incomplete reports whether the reader holds a part of a frame or message.
+func (r *reader) incomplete() bool { return r.kind != 0 || len(r.rest) > 0 }
+
 type header struct {
 	fin    bool
 	op     byte

@@ -9,19 +9,11 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/parleyhq/parley/hub"
+	"github.com/parleyhq/parley/internal/evloop"
 	"github.com/parleyhq/parley/protocol"
 	"github.com/parleyhq/parley/session"
-)
-
-// Timeouts of a connection that is not read, or that ends.
-const (
-	writeTimeout  = 20 * time.Second       // a peer that takes nothing for that long is gone
-	lingerTimeout = 2 * time.Second        // for the peer's answer to a close frame
-	cutTimeout    = 500 * time.Millisecond // to tell a slow reader why it is cut
-	readBuffer    = 4096
 )
 
 // Server opens WebSocket connections for a session manager. Methods may be
@@ -30,12 +22,13 @@ type Server struct {
 	sessions *session.Manager
 	limits   session.Limits
 	log      *slog.Logger
-	buffers  sync.Pool // of *[]byte, for reading
-	running  sync.WaitGroup
+	lines    *evloop.Group
+	batches  sync.Pool // of *[]protocol.Incoming, for decoding
+	forms    [2]form
 	stats    stats
 }
 
-type stats struct{ dropped, bytesIn, bytesOut, framesIn atomic.Uint64 }
+type stats struct{ dropped, bytesIn, framesIn atomic.Uint64 }
 
 // Stats are counts since the start.
 type Stats struct {
@@ -43,20 +36,22 @@ type Stats struct {
 	Dropped                     uint64 // events left out for receivers under pressure
 }
 
-// New returns a server for the sessions of m.
-func New(m *session.Manager, log *slog.Logger) *Server {
-	s := &Server{sessions: m, limits: m.Limits, log: cmp.Or(log, slog.Default())}
-	s.buffers.New = func() any {
-		b := make([]byte, readBuffer)
-		return &b
+// New returns a server for the sessions of m. Wait ends it.
+func New(m *session.Manager, log *slog.Logger) *Server { return newServer(m, log, evloop.Config{}) }
+
+func newServer(m *session.Manager, log *slog.Logger, lines evloop.Config) *Server {
+	s := &Server{
+		sessions: m, limits: m.Limits, log: cmp.Or(log, slog.Default()), lines: evloop.New(lines),
+		forms: [2]form{{protocol.JSON{}, 0, opText}, {protocol.Protobuf{}, 1, opBinary}},
 	}
+	s.batches.New = func() any { return new([]protocol.Incoming) }
 	return s
 }
 
 // Stats returns the counts.
 func (s *Server) Stats() Stats {
 	return Stats{
-		BytesIn: s.stats.bytesIn.Load(), BytesOut: s.stats.bytesOut.Load(),
+		BytesIn: s.stats.bytesIn.Load(), BytesOut: s.lines.Written(),
 		FramesIn: s.stats.framesIn.Load(), Dropped: s.stats.dropped.Load(),
 	}
 }
@@ -80,36 +75,48 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info
 		return nil
 	}
 	info.Transport = "websocket"
-	c := newConn(s, nc, codec)
+	c := &conn{s: s, form: s.formOf(codec)}
+	if err := s.lines.Attach(&c.line, nc, c); err != nil {
+		_ = nc.Close() // the server has ended meanwhile
+		return nil
+	}
 	c.session = s.sessions.Accept(c, info)
-	s.running.Go(func() { c.serve(early) })
+	c.line.Start(early)
 	return nil
 }
 
-// Wait returns when every connection has ended and released what it held.
-func (s *Server) Wait() { s.running.Wait() }
+// Wait returns when every connection has ended and released what it held. No
+// more are served then.
+func (s *Server) Wait() { s.lines.Close() }
 
-// encoder makes the WebSocket frame of a delivery in one wire form.
-type encoder struct {
+func (s *Server) formOf(codec protocol.Codec) *form {
+	if codec.Binary() {
+		return &s.forms[1]
+	}
+	return &s.forms[0]
+}
+
+// form is a wire form in WebSocket frames.
+type form struct {
 	codec protocol.Codec
 	slot  int
 	op    byte
 }
 
-func encoderOf(codec protocol.Codec) encoder {
-	if codec.Binary() {
-		return encoder{codec, 1, opBinary}
+func (f *form) kind() string {
+	if f.op == opBinary {
+		return "binary"
 	}
-	return encoder{codec, 0, opText}
+	return "text"
 }
 
 // Slot is described at hub.Encoder.
-func (e encoder) Slot() int { return e.slot }
+func (f *form) Slot() int { return f.slot }
 
 // Encode is described at hub.Encoder.
-func (e encoder) Encode(d *hub.Delivery) []byte {
+func (f *form) Encode(d *hub.Delivery) []byte {
 	if d.Event != nil {
-		return frameOf(e.op, 128, func(dst []byte) []byte { return e.codec.AppendReply(dst, d.Event) })
+		return frameOf(f.op, 128, func(dst []byte) []byte { return f.codec.AppendReply(dst, d.Event) })
 	}
-	return frameOf(e.op, d.Message.Size()+64, func(dst []byte) []byte { return e.codec.AppendMessage(dst, d.Message) })
+	return frameOf(f.op, d.Message.Size()+64, func(dst []byte) []byte { return f.codec.AppendMessage(dst, d.Message) })
 }

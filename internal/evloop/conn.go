@@ -1,0 +1,352 @@
+package evloop
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parleyhq/parley/internal/wheel"
+)
+
+// What is going on with a connection; guarded by its lock.
+const (
+	dirty     = 1 << iota // known to whoever writes
+	writing               // the queue is in the writer's hands
+	parked                // waiting for the socket to take more
+	again                 // the socket took more while writing found it full
+	ending                // nothing more is queued
+	hurried               // it is cut: what waits is worth little time
+	shut                  // our side is finished
+	inputOver             // the peer's side is finished
+	ignoring              // what else the peer sends is of no interest
+	dead                  // to be closed whatever waits
+	gone                  // closed
+)
+
+// Conn is one connection. Embed it, and hand it to Group.Attach; it must not
+// be copied then. Its methods may be called concurrently and never block.
+//
+// It is small on purpose: everything that most connections do not need most
+// of the time is in rare.
+type Conn struct {
+	handler Handler
+	driver  driver
+	fd      int32 // of a native connection, and its place in the loop's table
+	slot    int32
+	state   atomic.Uint32 // of reading a native connection
+
+	flags  uint32 // guarded by mu, like everything below
+	mu     sync.Mutex
+	queued int // bytes that have not left
+	queue  queue
+	rare   *rare
+}
+
+// rare is what a connection has while it is behind, or ends.
+type rare struct {
+	timer wheel.Timer
+	until time.Time     // when the timer means it
+	ready chan struct{} // closed when queued is at most room
+	room  int
+	early []byte // came with the handshake
+	err   error  // why it ends
+}
+
+// driver is how bytes come and go. The reader calls read and release; all
+// others are called with the connection's lock held and must not block.
+type driver interface {
+	group() *Group
+	// read returns 0 and no error when there is nothing to read now.
+	read(c *Conn, buf []byte) (int, error)
+	start(c *Conn)
+	dirty(c *Conn)   // something waits to be written
+	shut(c *Conn)    // finish our side
+	settle(c *Conn)  // look whether the connection is over
+	release(c *Conn) // it is
+}
+
+// Start lets the handler be called, first with early, the bytes that came
+// before the connection was attached.
+func (c *Conn) Start(early []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(early) > 0 {
+		c.extra().early = early
+	}
+	c.driver.start(c)
+}
+
+func (c *Conn) extra() *rare {
+	if c.rare == nil {
+		c.rare = &rare{}
+	}
+	return c.rare
+}
+
+// Send queues frame, which is shared and must not be changed any more. It
+// reports false, and queues nothing, when more than room bytes would wait; a
+// queue that is empty takes any frame. After End frames are dropped silently.
+func (c *Conn) Send(frame *[]byte, room int) bool {
+	c.mu.Lock()
+	if c.flags&ending != 0 {
+		c.mu.Unlock()
+		return true
+	}
+	if c.queued > 0 && c.queued+len(*frame) > room {
+		c.mu.Unlock()
+		return false
+	}
+	c.push(frame)
+	c.mu.Unlock()
+	return true
+}
+
+// push queues a frame and sees to it that somebody writes; mu is held.
+func (c *Conn) push(frame *[]byte) {
+	c.queue.push(frame, &c.driver.group().chunks)
+	c.queued += len(*frame)
+	if c.flags&(dirty|parked) == 0 {
+		c.flags |= dirty
+		c.driver.dirty(c)
+	}
+}
+
+// Ready returns a channel that is closed when at most room bytes wait, or the
+// connection ends; nil when that is so already.
+func (c *Conn) Ready(room int) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flags&ending != 0 || c.queued <= room {
+		return nil
+	}
+	r := c.extra()
+	if r.ready == nil {
+		r.ready, r.room = make(chan struct{}), room
+	}
+	return r.ready
+}
+
+func (c *Conn) release() {
+	if c.rare != nil && c.rare.ready != nil {
+		close(c.rare.ready)
+		c.rare.ready = nil
+	}
+}
+
+// End makes last the last that is written. When it has left, our side is
+// finished and the peer has a moment to finish its own; what it sends until
+// then still goes to the handler. Later calls do nothing.
+func (c *Conn) End(last []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end(last)
+}
+
+// Cut is End for a peer that is behind: what waits is given up, and last gets
+// little time to leave.
+func (c *Conn) Cut(last []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flags&ending != 0 {
+		return
+	}
+	c.queued -= c.queue.drop(&c.driver.group().chunks)
+	c.flags |= hurried
+	c.within(c.driver.group().cfg.Hurried)
+	c.end(last)
+}
+
+func (c *Conn) end(last []byte) {
+	if c.flags&ending != 0 {
+		return
+	}
+	if len(last) > 0 {
+		c.push(&last)
+	}
+	c.flags |= ending
+	c.release()
+	if c.idle() {
+		c.drained()
+	}
+}
+
+// Abort closes the connection whatever waits.
+func (c *Conn) Abort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail(nil)
+}
+
+// fail begins the end of a connection that is lost; mu is held.
+func (c *Conn) fail(err error) {
+	if c.flags&dead != 0 {
+		return
+	}
+	if err != nil {
+		c.extra().err = err
+	}
+	c.flags |= dead | ending
+	c.release()
+	c.driver.settle(c)
+}
+
+// idle reports whether everything has left; mu is held.
+func (c *Conn) idle() bool { return c.queue.empty() && c.flags&writing == 0 }
+
+// drained is called when everything has left of a connection that ends; mu is
+// held.
+func (c *Conn) drained() {
+	if c.flags&(shut|gone) != 0 {
+		return
+	}
+	if c.flags&inputOver != 0 {
+		c.driver.settle(c)
+		return
+	}
+	c.flags |= shut
+	c.driver.shut(c)
+	c.within(c.driver.group().cfg.Linger)
+}
+
+// within sets the connection's timer; mu is held.
+func (c *Conn) within(d time.Duration) {
+	r := c.extra()
+	r.until = time.Now().Add(d)
+	c.driver.group().wheel.Set(&r.timer, d, c.expire)
+}
+
+// relax unsets it, and gives back what only a connection that is behind
+// needs; mu is held.
+func (c *Conn) relax() {
+	r := c.rare
+	if r == nil {
+		return
+	}
+	r.until = time.Time{}
+	c.driver.group().wheel.Stop(&r.timer)
+	if r.ready == nil && r.early == nil && r.err == nil {
+		c.rare = nil
+	}
+}
+
+// expire runs on the wheel.
+func (c *Conn) expire(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flags&gone != 0 || c.rare == nil || c.rare.until.IsZero() || now.Before(c.rare.until) {
+		return
+	}
+	if c.flags&shut != 0 {
+		c.fail(nil) // it was told, and did not answer
+	} else {
+		c.fail(ErrStalled)
+	}
+}
+
+// wrote puts back what the writer could not write and accounts for n bytes
+// that have left. blocked means that the socket is full. mu is held.
+func (c *Conn) wrote(q queue, n int, blocked bool, err error) {
+	pool := &c.driver.group().chunks
+	c.flags &^= writing
+	if !blocked {
+		c.flags &^= again
+	}
+	c.queued -= n
+	if !q.empty() {
+		if c.flags&hurried != 0 {
+			c.queued -= q.drop(pool)
+		}
+		if q.empty() {
+			q = c.queue
+		} else {
+			q.join(c.queue, pool)
+		}
+		c.queue = q
+	}
+	if c.rare != nil && c.rare.ready != nil && c.queued <= c.rare.room {
+		c.release()
+	}
+	if err != nil {
+		c.fail(err)
+	}
+	switch {
+	case c.flags&dead != 0:
+		c.driver.settle(c)
+	case c.queue.empty():
+		c.relax()
+		if c.flags&ending != 0 {
+			c.drained()
+		}
+	case blocked:
+		c.park()
+	}
+}
+
+// park waits for the socket to take more; mu is held.
+func (c *Conn) park() {
+	if c.flags&again != 0 { // it does already
+		c.flags &^= again
+		if c.flags&dirty == 0 {
+			c.flags |= dirty
+			c.driver.dirty(c)
+		}
+		return
+	}
+	c.flags |= parked
+	if c.flags&hurried == 0 { // what Cut has set stands
+		c.within(c.driver.group().cfg.Write)
+	}
+}
+
+// unpark is called when the socket takes more.
+func (c *Conn) unpark() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.flags&parked != 0:
+		c.flags &^= parked
+		if c.flags&dirty == 0 {
+			c.flags |= dirty
+			c.driver.dirty(c)
+		}
+	case c.flags&writing != 0:
+		c.flags |= again
+	}
+}
+
+// over reports whether the connection can be closed, and marks it closed; the
+// reader calls it, alone, and then releases everything. mu is held.
+func (c *Conn) over() bool {
+	lost := c.flags&dead != 0
+	if c.flags&(gone|writing) != 0 || !lost && (c.flags&inputOver == 0 || !c.queue.empty()) {
+		return false
+	}
+	c.flags |= gone | dead | ending
+	c.queued -= c.queue.drop(&c.driver.group().chunks)
+	c.queue = queue{}
+	c.release()
+	c.relax()
+	return true
+}
+
+// took notes what the handler said about data; mu is held.
+func (c *Conn) took(err error) {
+	switch {
+	case errors.Is(err, ErrFinished):
+		c.noInput()
+	case c.flags&ending != 0:
+		c.flags |= ignoring
+	default:
+		c.fail(err)
+	}
+}
+
+// noInput notes that the peer's side is finished; mu is held.
+func (c *Conn) noInput() {
+	c.flags |= inputOver | ignoring
+	if c.flags&ending == 0 {
+		c.flags |= ending
+		c.release()
+	}
+}

@@ -1,0 +1,110 @@
+package evloop
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
+// stream drives a connection that the loops cannot: a goroutine reads it, and
+// another exists while there is something to write.
+type stream struct {
+	g       *Group
+	nc      net.Conn
+	settled chan struct{} // something has changed that may end the connection
+}
+
+func (s *stream) group() *Group { return s.g }
+
+func (s *stream) read(_ *Conn, buf []byte) (int, error) { return s.nc.Read(buf) }
+
+func (s *stream) start(c *Conn) { s.g.running.Go(func() { s.serve(c) }) }
+
+func (s *stream) dirty(c *Conn) { s.g.running.Go(func() { s.write(c) }) }
+
+// settle interrupts the reader when there is nothing left to read for.
+func (s *stream) settle(c *Conn) {
+	if c.flags&dead != 0 {
+		_ = s.nc.Close() // it may be closed already
+	}
+	select {
+	case s.settled <- struct{}{}:
+	default:
+	}
+}
+
+func (s *stream) shut(*Conn) {
+	if half, ok := s.nc.(interface{ CloseWrite() error }); ok {
+		s.g.running.Go(func() { _ = half.CloseWrite() }) // TLS has something to say first, and may block
+	}
+}
+
+func (s *stream) release(*Conn) { _ = s.nc.Close() } // it may be closed already
+
+// serve reads until the connection is over.
+func (s *stream) serve(c *Conn) {
+	buf, _ := s.g.buffers.Get().(*[]byte)
+	defer s.g.buffers.Put(buf)
+	if early := c.takeEarly(); early != nil && c.deliver(early, nil) {
+		return
+	}
+	for {
+		n, err := s.read(c, *buf)
+		if c.deliver((*buf)[:n], err) {
+			return
+		}
+		if c.finished() {
+			break
+		}
+	}
+	for !c.close() {
+		<-s.settled
+	}
+}
+
+// finished reports whether there is nothing to read any more.
+func (c *Conn) finished() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flags&(inputOver|dead) != 0
+}
+
+// write writes until nothing is queued.
+func (s *stream) write(c *Conn) {
+	for {
+		c.mu.Lock()
+		if c.queue.empty() || c.flags&dead != 0 {
+			c.flags &^= dirty
+			c.mu.Unlock()
+			return
+		}
+		q := c.queue
+		c.queue = queue{}
+		c.flags |= writing
+		c.mu.Unlock()
+		n, err := s.writeAll(&q)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = ErrStalled
+		}
+		c.mu.Lock()
+		c.wrote(q, n, false, err)
+		c.mu.Unlock()
+	}
+}
+
+func (s *stream) writeAll(q *queue) (n int, err error) {
+	scratch, _ := s.g.buffers.Get().(*[]byte)
+	defer s.g.buffers.Put(scratch)
+	for !q.empty() {
+		_ = s.nc.SetWriteDeadline(time.Now().Add(s.g.cfg.Write)) // fails only on a closed connection
+		k, err := s.nc.Write(q.next(*scratch))
+		n += k
+		q.advance(k, &s.g.chunks)
+		s.g.written.Add(uint64(k))
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
