@@ -99,6 +99,7 @@ type Group struct {
 
 	conns   sync.WaitGroup
 	running sync.WaitGroup
+	stopped sync.Once
 }
 
 // poller takes connections that need no goroutine of their own.
@@ -173,15 +174,15 @@ func (g *Group) Close() {
 	g.closed = true
 	g.mu.Unlock()
 	g.conns.Wait()
-	g.mu.Lock()
-	native, cancel := g.native, g.cancel
-	g.mu.Unlock()
-	if native != nil {
-		native.close()
-	}
-	g.workers.close()
-	if cancel != nil {
-		cancel()
-	}
-	g.running.Wait()
+	g.stopped.Do(func() {
+		if g.cancel == nil {
+			return // nothing was ever started
+		}
+		if g.native != nil {
+			g.native.close()
+		}
+		g.workers.close()
+		g.cancel()
+		g.running.Wait()
+	})
 }

@@ -46,17 +46,17 @@ func (s *stream) release(*Conn) { _ = s.nc.Close() } // it may be closed already
 func (s *stream) serve(c *Conn) {
 	buf, _ := s.g.buffers.Get().(*[]byte)
 	defer s.g.buffers.Put(buf)
-	if early := c.takeEarly(); early != nil && c.deliver(early, nil) {
-		return
-	}
+	data, err := c.takeEarly(), error(nil)
 	for {
-		n, err := s.read(c, *buf)
-		if c.deliver((*buf)[:n], err) {
+		if c.deliver(data, err) {
 			return
 		}
 		if c.finished() {
 			break
 		}
+		n := 0
+		n, err = s.read(c, *buf)
+		data = (*buf)[:n]
 	}
 	for !c.close() {
 		<-s.settled
