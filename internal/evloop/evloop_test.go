@@ -130,7 +130,7 @@ func TestManyFramesKeepTheirOrder(t *testing.T) {
 		for i := range 5000 {
 			frame := fmt.Appendf(nil, "%d,", i)
 			if i%500 == 0 {
-				frame = bytes.Repeat([]byte("x"), scratchOf(b.g)) // too large to be copied
+				frame = bytes.Repeat([]byte("x"), 4*readBuffer) // too large to be copied
 			}
 			want = append(want, frame...)
 			if !p.Send(&frame, 64<<20) {
@@ -151,12 +151,9 @@ func TestManyFramesKeepTheirOrder(t *testing.T) {
 	})
 }
 
-func scratchOf(g *Group) int { return 4 * readBuffer }
-
 func TestASlowPeerIsToldAndCut(t *testing.T) {
-	both(t, Config{}, func(b *bench) {
+	both(t, Config{Hurried: patience}, func(b *bench) {
 		c, p := b.dial("", echo)
-		_ = c.(*net.TCPConn).SetReadBuffer(4096)
 		const room = 1 << 20
 		frame := make([]byte, 64<<10)
 		n := 0

@@ -83,7 +83,7 @@ func (s *stream) write(c *Conn) {
 		c.queue = queue{}
 		c.flags |= writing
 		c.mu.Unlock()
-		n, err := s.writeAll(&q)
+		n, err := s.writeSome(&q)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			err = ErrStalled
 		}
@@ -93,18 +93,14 @@ func (s *stream) write(c *Conn) {
 	}
 }
 
-func (s *stream) writeAll(q *queue) (n int, err error) {
+// writeSome makes one call, so that what a blocked socket keeps from beginning
+// can still be given up.
+func (s *stream) writeSome(q *queue) (int, error) {
 	scratch, _ := s.g.buffers.Get().(*[]byte)
 	defer s.g.buffers.Put(scratch)
-	for !q.empty() {
-		_ = s.nc.SetWriteDeadline(time.Now().Add(s.g.cfg.Write)) // fails only on a closed connection
-		k, err := s.nc.Write(q.next(*scratch))
-		n += k
-		q.advance(k, &s.g.chunks)
-		s.g.written.Add(uint64(k))
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
+	_ = s.nc.SetWriteDeadline(time.Now().Add(s.g.cfg.Write)) // fails only on a closed connection
+	n, err := s.nc.Write(q.next(*scratch))
+	q.advance(n, &s.g.chunks)
+	s.g.written.Add(uint64(n))
+	return n, err
 }
