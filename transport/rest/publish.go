@@ -38,7 +38,7 @@ const (
 	maxType    = 255
 	maxUser    = 255
 	maxHeaders = 32
-	maxExpiry = 365 * 24 * time.Hour
+	maxExpiry  = 365 * 24 * time.Hour
 )
 
 // message checks o and makes the envelope. From is the server's to say: a user
