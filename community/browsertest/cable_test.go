@@ -14,7 +14,7 @@ type cable struct {
 	running  sync.WaitGroup
 
 	mu    sync.Mutex // guards what follows
-	to    string // the server's address now
+	to    string     // the server's address now
 	cut   bool
 	ends  map[net.Conn]struct{}
 	ended bool
