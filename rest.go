@@ -45,6 +45,8 @@ func (n node) Disconnect(ctx context.Context, user, reason string) (int, error) 
 func (n node) Ticket(id Identity) (string, time.Duration, error) { return n.l.tickets.Issue(id) }
 
 // Info is described at rest.Node.
+func (n node) Handled(typ string) bool { return n.l.router.Handles(typ) }
+
 func (n node) Info() rest.Info {
 	s, p := n.l.sessions.Stats(), n.l.pubsub.Stats()
 	return rest.Info{

@@ -3,8 +3,11 @@ package client
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"time"
 
@@ -99,7 +102,11 @@ func (c *Client) connection() ending {
 	}
 	conn, r, codec, err := c.dial(ctx)
 	if err != nil {
-		return ending{err: err, reason: err.Error()}
+		e := ending{err: err, reason: err.Error()}
+		if refused, ok := errors.AsType[*Error](err); ok {
+			e.retryAfter = refused.RetryAfter
+		}
+		return e
 	}
 	l := newLink(c.ctx, conn, r, codec, c.expire)
 	c.mu.Lock()
@@ -136,11 +143,16 @@ func (c *Client) dial(ctx context.Context) (net.Conn, *bufio.Reader, protocol.Cl
 	if c.config.json {
 		names = names[1:]
 	}
+	var refused *Error
 	d := ws.Dialer{
 		Protocols: names, Header: ws.HandshakeHeaderHTTP(c.config.headers),
 		TLSConfig: c.config.tls, NetDial: c.config.dial,
+		OnStatusError: func(_ int, _ []byte, r io.Reader) { refused = readRefusal(r) },
 	}
 	conn, r, handshake, err := d.Dial(ctx, c.url)
+	if refused != nil {
+		return nil, nil, nil, refused
+	}
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -148,6 +160,31 @@ func (c *Client) dial(ctx context.Context) (net.Conn, *bufio.Reader, protocol.Cl
 		return conn, r, protocol.Protobuf{}, nil
 	}
 	return conn, r, protocol.JSON{}, nil
+}
+
+// readRefusal reads why the server refused a handshake; nil when it does not
+// say so in Parley's words.
+func readRefusal(r io.Reader) *Error {
+	response, err := http.ReadResponse(bufio.NewReader(r), nil)
+	if err != nil {
+		return nil
+	}
+	defer response.Body.Close()
+	var body struct {
+		Error struct {
+			Code         string         `json:"code"`
+			Number       int            `json:"number"`
+			Message      string         `json:"message"`
+			Retry        protocol.Retry `json:"retry"`
+			RetryAfterMs uint64         `json:"retry_after_ms"`
+		} `json:"error"`
+	}
+	const most = 4096
+	if json.NewDecoder(io.LimitReader(response.Body, most)).Decode(&body) != nil || body.Error.Code == "" {
+		return nil
+	}
+	e := body.Error
+	return &Error{Code: e.Code, Status: e.Number, Message: e.Message, Retry: e.Retry, RetryAfter: milliseconds(e.RetryAfterMs)}
 }
 
 // listen reads until the connection ends. It never returns nil.

@@ -290,6 +290,21 @@ func seenSoFar(b *inbox) []string {
 	return b.got
 }
 
+func TestARefusedHandshakeSaysWhy(t *testing.T) {
+	s := serve(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := client.Dial(ctx, s.WebSocketURL("/ws"), client.WithHeader(http.Header{"Authorization": {"Bearer forged"}}))
+	if !errors.Is(err, &client.Error{Code: "unauthorized"}) || !errors.Is(err, client.ErrClosed) {
+		t.Errorf("a forged token: %v", err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := client.Dial(short, s.WebSocketURL("/nowhere")); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("a wrong path: %v", err)
+	}
+}
+
 func TestADrainingServer(t *testing.T) {
 	s := serve(t)
 	states := make(chan client.State, 100)

@@ -63,7 +63,7 @@ func logRequest(log *slog.Logger) gin.HandlerFunc {
 			return
 		}
 		attrs := []slog.Attr{
-			slog.String("request_id", c.Request.Header.Get(requestIDHeader)),
+			slog.String("request", c.Request.Header.Get(requestIDHeader)),
 			slog.String("method", c.Request.Method),
 			slog.String("path", c.Request.URL.Path),
 			slog.Int("status", c.Writer.Status()),
@@ -89,7 +89,7 @@ func recoverPanic(log *slog.Logger) gin.HandlerFunc {
 				panic(cause)
 			}
 			id := c.Request.Header.Get(requestIDHeader)
-			log.Error("a request panicked", "request_id", id, "path", c.Request.URL.Path, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			log.Error("a request panicked", "request", id, "path", c.Request.URL.Path, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
 			if !c.Writer.Written() {
 				c.String(http.StatusInternalServerError, "Something went wrong here. Quote this number when you ask about it: %s\n", id)
 			}

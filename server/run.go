@@ -4,11 +4,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/parleyhq/parley/server/config"
 )
+
+// Serve is the whole life of a server process: it opens a server, runs it until
+// ctx ends, and returns when everything is given back; see Run for force. The
+// banner goes to out and the log to problems.
+func Serve(ctx, force context.Context, cfg config.Config, out, problems io.Writer) error {
+	gin.SetMode(gin.ReleaseMode) // else Gin prints every route; a setting of the process, so not for Open
+	log := NewLogger(problems, cfg.Log)
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration", "warning", w)
+	}
+	s, err := Open(ctx, cfg, Options{Stdout: out, Log: log})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx, force)
+}
 
 // newHTTP bounds what a client can make the server wait for. WebSockets leave
 // these bounds at the upgrade and have their own.

@@ -2,26 +2,17 @@ package server_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"io"
-	"log/slog"
-	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/gin-gonic/gin"
-	"go.uber.org/goleak"
 
 	"github.com/parleyhq/parley/auth"
 	"github.com/parleyhq/parley/auth/jwt"
@@ -31,139 +22,6 @@ import (
 	"github.com/parleyhq/parley/server/config"
 	"github.com/parleyhq/parley/server/datadir"
 )
-
-func TestMain(m *testing.M) {
-	gin.SetMode(gin.ReleaseMode)
-	goleak.VerifyTestMain(m)
-}
-
-const apiKey = "an-api-key-for-tests"
-
-// buffer is written by the server and read by the test.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-// running is a server with everything real, on a port of its own.
-type running struct {
-	t      *testing.T
-	URL    string
-	out    buffer
-	log    buffer
-	client *http.Client
-	stop   context.CancelFunc
-	force  context.CancelFunc
-	ended  chan error
-	once   sync.Once
-}
-
-func settings(t *testing.T) config.Config {
-	t.Helper()
-	cfg := config.Defaults()
-	cfg.Addr, cfg.Data, cfg.Node = "127.0.0.1:0", filepath.Join(t.TempDir(), "data"), "n1"
-	cfg.APIKeys = []string{apiKey}
-	cfg.Community = false // most of what is here does not need it, and it takes time to open
-	return cfg
-}
-
-func start(t *testing.T, cfg config.Config) *running {
-	t.Helper()
-	r := &running{t: t, client: &http.Client{Transport: &http.Transport{}}, ended: make(chan error, 1)}
-	log := slog.New(slog.NewJSONHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s, err := server.Open(t.Context(), cfg, server.Options{Stdout: &r.out, Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stop, force context.Context
-	stop, r.stop = context.WithCancel(context.Background())
-	force, r.force = context.WithCancel(context.Background())
-	r.URL = "http://" + s.Addr().String()
-	go func() { r.ended <- s.Run(stop, force) }()
-	t.Cleanup(func() {
-		if err := r.end(); err != nil {
-			t.Errorf("the server ended with %v", err)
-		}
-	})
-	return r
-}
-
-// end stops the server and returns how it ended; later calls return nil.
-func (r *running) end() (err error) {
-	r.once.Do(func() {
-		r.stop()
-		r.client.CloseIdleConnections()
-		err = <-r.ended
-		r.force()
-	})
-	return err
-}
-
-func (r *running) do(method, path, body string, header ...string) (int, http.Header, string) {
-	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), method, r.URL+path, strings.NewReader(body))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	resp, err := r.client.Do(req)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if err := resp.Body.Close(); err != nil {
-		r.t.Fatal(err)
-	}
-	return resp.StatusCode, resp.Header, string(text)
-}
-
-func (r *running) open(header ...string) *parleytest.Client {
-	r.t.Helper()
-	h := http.Header{}
-	for i := 0; i < len(header); i += 2 {
-		h.Set(header[i], header[i+1])
-	}
-	return parleytest.Open(r.t, "ws"+strings.TrimPrefix(r.URL, "http")+"/ws", h)
-}
-
-func connect(c *parleytest.Client, token string) *parleyv1.Reply {
-	return c.Do(&parleyv1.Command{Command: &parleyv1.Command_Connect{Connect: &parleyv1.Connect{Token: token}}})
-}
-
-// annsToken signs as `parley token` does.
-func annsToken(t *testing.T, data string, ttl time.Duration) string {
-	t.Helper()
-	dir, err := datadir.Open(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, _, err := server.TokenKey(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := key.Sign(auth.Identity{User: "ann", Roles: []string{"member"}, Expires: time.Now().Add(ttl)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
 
 // What curl publishes is on the socket of whoever watches, however they signed in.
 func TestPublishReachesSockets(t *testing.T) {
@@ -441,95 +299,5 @@ func damage(t *testing.T, data string) {
 	}
 	if err := os.WriteFile(dir.File("keys/token.key"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// Clients are told that the server leaves and may come back; nothing is cut.
-func TestShutdownWithClients(t *testing.T) {
-	t.Parallel()
-	cfg := settings(t)
-	r := start(t, cfg)
-	clients := make([]*parleytest.Client, 5)
-	for i := range clients {
-		clients[i] = r.open()
-		if got := connect(clients[i], annsToken(t, cfg.Data, time.Hour)); got.GetConnected() == nil {
-			t.Fatal(got)
-		}
-	}
-	done := make(chan error, 1)
-	go func() { done <- r.end() }()
-	for _, c := range clients {
-		leaving := c.Until("leaving", func(r *parleyv1.Reply) bool { return r.GetLeaving() != nil }).GetLeaving()
-		if leaving.GetReason() != "draining" {
-			t.Errorf("%v", leaving)
-		}
-		if end := c.ExpectEnd(); end.Code != 4000 {
-			t.Errorf("%v", end)
-		}
-		c.Close()
-	}
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if log := r.log.String(); !strings.Contains(log, "shutting down") || !strings.Contains(log, `"msg":"ended"`) {
-		t.Error(log)
-	}
-}
-
-// The second signal does not wait for a client that never hangs up.
-func TestForcedShutdown(t *testing.T) {
-	t.Parallel()
-	cfg := settings(t)
-	cfg.Shutdown.Timeout = time.Hour
-	r := start(t, cfg)
-	hanging := r.hang()
-	defer hanging()
-	r.stop()
-	r.force()
-	if err := <-r.ended; err == nil || !strings.Contains(err.Error(), "context canceled") {
-		t.Errorf("%v", err)
-	}
-	r.once.Do(r.client.CloseIdleConnections)
-}
-
-// hang begins a request that the server waits for, and returns how to end it.
-func (r *running) hang() func() {
-	body, feed := io.Pipe()
-	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPost, r.URL+"/api/v1/publish", body)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+apiKey)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if resp, err := r.client.Do(req); err == nil {
-			_ = resp.Body.Close() // only its end matters
-		}
-	}()
-	if _, err := feed.Write([]byte("{")); err != nil { // taken: the request is under way
-		r.t.Fatal(err)
-	}
-	return func() {
-		_ = feed.Close() // it may have been cut
-		<-ended
-	}
-}
-
-func TestTrustedProxies(t *testing.T) {
-	t.Parallel()
-	for trusted, want := range map[bool]string{false: `"address":"127.0.0.1"`, true: `"address":"203.0.113.9"`} {
-		cfg := settings(t)
-		if trusted {
-			cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-		}
-		r := start(t, cfg)
-		r.do("GET", "/readyz", "", "X-Forwarded-For", "203.0.113.9")
-		if err := r.end(); err != nil {
-			t.Error(err)
-		}
-		if !strings.Contains(r.log.String(), want) {
-			t.Errorf("trusted %v: %s", trusted, r.log.String())
-		}
 	}
 }

@@ -110,17 +110,20 @@ func (s *Session) run(ctx context.Context, id uint64, feed *pubsub.Feed) {
 	if err := feed.Run(ctx); err != nil {
 		s.drop(string(feed.Filter()))
 		s.refuse(id, ClientError(err))
+		s.unsubscribed(0, string(feed.Filter()))
 	}
 }
 
 func (s *Session) unsubscribe(id uint64, c *parleyv1.Unsubscribe) {
-	if !s.drop(c.GetTopic()) {
-		s.refuse(id, protocol.NotFound.Errorf("unsubscribe: there is no subscription to %.128q", c.GetTopic()))
-		return
-	}
+	s.drop(c.GetTopic()) // without a subscription the client has what it asked for
 	if id != 0 {
-		s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Unsubscribed{Unsubscribed: &parleyv1.Unsubscribed{Topic: c.GetTopic()}}})
+		s.unsubscribed(id, c.GetTopic())
 	}
+}
+
+// unsubscribed tells the client that nothing more comes of a subscription.
+func (s *Session) unsubscribed(id uint64, filter string) {
+	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Unsubscribed{Unsubscribed: &parleyv1.Unsubscribed{Topic: filter}}})
 }
 
 func (s *Session) ack(id uint64, c *parleyv1.Ack) {
@@ -216,7 +219,7 @@ func (s *Session) history(id uint64, c *parleyv1.History) {
 		s.refuse(id, ClientError(err))
 		return
 	}
-	answer := &parleyv1.HistoryPage{Topic: string(name), Position: protocol.WirePosition(page.Position), More: page.More}
+	answer := &parleyv1.HistoryPage{Topic: string(name), Position: protocol.WirePosition(page.Position), More: page.More, Gap: page.Gap}
 	for _, m := range page.Messages {
 		if m.Except == "" || m.Except != s.id {
 			answer.Messages = append(answer.Messages, protocol.Wire(m))

@@ -89,7 +89,7 @@ func (s *Session) Ready(ctx context.Context) error {
 func (s *Session) Handle(frame []protocol.Incoming) {
 	now := time.Now()
 	s.hear(now, len(frame) != 1 || frame[0].Command.GetPong() == nil)
-	if !s.allowed(now) {
+	if !s.allowed(now, frame) {
 		return
 	}
 	for i := range frame {
@@ -124,7 +124,9 @@ func (s *Session) hear(now time.Time, active bool) {
 	}
 }
 
-func (s *Session) allowed(now time.Time) bool {
+// allowed holds the client to its frame rate. Every command of a frame above
+// it is refused, so that nobody waits for an answer.
+func (s *Session) allowed(now time.Time, frame []protocol.Incoming) bool {
 	if s.frames == nil {
 		n := s.m.Limits.FramesPerSecond
 		s.frames = rate.NewLimiter(rate.Limit(n), 2*n)
@@ -132,8 +134,10 @@ func (s *Session) allowed(now time.Time) bool {
 	if s.frames.AllowN(now, 1) {
 		return true
 	}
-	tooMany := protocol.RateLimited.Errorf("more than %d frames a second: slow down; this frame was not looked at", s.m.Limits.FramesPerSecond)
-	s.refuse(0, tooMany.After(time.Second))
+	tooMany := protocol.RateLimited.Errorf("more than %d frames a second: slow down", s.m.Limits.FramesPerSecond).After(time.Second)
+	for i := range frame {
+		s.refuse(frame[i].ID, tooMany)
+	}
 	return false
 }
 
@@ -260,7 +264,7 @@ func (s *Session) reauthorize(ctx context.Context) int {
 		}
 		if s.drop(f) {
 			n++
-			s.conn.Reply(&parleyv1.Reply{Reply: &parleyv1.Reply_Unsubscribed{Unsubscribed: &parleyv1.Unsubscribed{Topic: f}}})
+			s.unsubscribed(0, f)
 		}
 	}
 	return n

@@ -45,7 +45,12 @@ func pages() map[string]func() web.Page {
 		},
 		"/chat":         func() web.Page { return &web.ChatIndex{Layout: layout("/chat", "Rooms"), Kind: "room"} },
 		"/chat/general": func() web.Page { return chat(layout("/chat/general", "general"), rooms()[0]) },
-		"/chat/new":     func() web.Page { return &web.RoomForm{Layout: layout("/chat/new", "New room")} },
+		"/chat/ops": func() web.Page {
+			v := chat(layout("/chat/ops", "operators"), rooms()[3])
+			v.CanInvite = true
+			return v
+		},
+		"/chat/new": func() web.Page { return &web.RoomForm{Layout: layout("/chat/new", "New room")} },
 		"/chat/quiet": func() web.Page {
 			v := chat(layout("/chat/zh", "中文聊天"), rooms()[2])
 			v.Thread.Messages, v.Thread.ReadSeq, v.Thread.LastSeq = nil, 0, 0
@@ -71,7 +76,7 @@ func pages() map[string]func() web.Page {
 			return &web.SignUp{Layout: guest("/signup", "Sign up"), Name: "mei", Errors: map[string]string{"name": "error.name_taken"}}
 		},
 		"/u/priya": func() web.Page {
-			return &web.Profile{Layout: layout("/u/priya", "Priya Nair"), Person: p["priya"], Bio: "<p>Theatre by night, Go by day. I build seat maps, queues and the occasional lighting desk.</p>", Joined: ago(200 * 24 * time.Hour), LastSeen: ago(40 * time.Minute), PostsN: 7, CommentN: 112, Posts: posts()[3:4]}
+			return &web.Profile{Layout: layout("/u/priya", "Priya Nair"), Person: p["priya"], Bio: "<p>Theatre by night, Go by day. I build seat maps, queues and the occasional lighting desk.</p>", Joined: ago(200 * 24 * time.Hour), LastSeen: ago(40 * time.Minute), PostsN: 7, CommentN: 112, Posts: posts()[3:4], Govern: &web.Govern{Roles: []string{"member", "moderator", "admin"}}}
 		},
 		"/settings": func() web.Page {
 			return &web.Settings{Layout: layout("/settings", "Settings"), DisplayName: "Mei Lin", BioSource: "I run this place.", Sessions: []web.Session{

@@ -66,7 +66,7 @@ func (s *Site) SetPreferences(w http.ResponseWriter, r *http.Request) {
 }
 
 func setPreference(w http.ResponseWriter, r *http.Request, name, value string) {
-	http.SetCookie(w, &http.Cookie{ //nolint:gosec // the modules read the theme; nothing secret in it
+	http.SetCookie(w, &http.Cookie{ // not HttpOnly: the modules set it too, and nothing in it is secret
 		Name: name, Value: value, Path: "/", MaxAge: 365 * 24 * 3600,
 		SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil,
 	})

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/gin-gonic/gin"
 	"github.com/spf13/cobra"
 
 	"github.com/parleyhq/parley/server"
@@ -59,14 +58,5 @@ func serve(cmd *cobra.Command, file string) error {
 	if err != nil {
 		return err
 	}
-	log := server.NewLogger(cmd.ErrOrStderr(), cfg.Log)
-	for _, w := range cfg.Warnings {
-		log.Warn("configuration", "warning", w)
-	}
-	gin.SetMode(gin.ReleaseMode)
-	s, err := server.Open(cmd.Context(), cfg, server.Options{Stdout: cmd.OutOrStdout(), Log: log})
-	if err != nil {
-		return err
-	}
-	return s.Run(cmd.Context(), forceOf(cmd.Context()))
+	return server.Serve(cmd.Context(), forceOf(cmd.Context()), cfg, cmd.OutOrStdout(), cmd.ErrOrStderr())
 }

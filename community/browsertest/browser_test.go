@@ -60,7 +60,7 @@ func openBrowser(t *testing.T, name, home string) *browser {
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, end := chromedp.NewContext(allocator)
 	b := &browser{t: t, ctx: ctx, name: name, home: home}
-	if err := chromedp.Do(ctx); err != nil {
+	if err := chromedp.Do(ctx, focused()); err != nil {
 		t.Fatalf("start Chromium: %v", err)
 	}
 	var listening sync.WaitGroup

@@ -11,10 +11,10 @@ import (
 // new ones are refused.
 type cable struct {
 	listener net.Listener
-	server   string
 	running  sync.WaitGroup
 
 	mu    sync.Mutex // guards what follows
+	to    string     // the server's address now
 	cut   bool
 	ends  map[net.Conn]struct{}
 	ended bool
@@ -27,7 +27,7 @@ func lay(t *testing.T, server string) *cable {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cable{listener: l, server: server, ends: make(map[net.Conn]struct{})}
+	c := &cable{listener: l, to: server, ends: make(map[net.Conn]struct{})}
 	c.running.Go(c.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -49,7 +49,7 @@ func (c *cable) accept() {
 		if err != nil {
 			return
 		}
-		far, err := net.Dial("tcp", c.server)
+		far, err := net.Dial("tcp", c.server())
 		if err != nil || !c.hold(near, far) {
 			_ = near.Close()
 			if far != nil {
@@ -102,8 +102,17 @@ func (c *cable) sever() {
 }
 
 // mend lets connections through again.
-func (c *cable) mend() {
+func (c *cable) mend() { c.mendTo(c.server()) }
+
+// mendTo lets connections through again, to another server.
+func (c *cable) mendTo(server string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.cut = false
+	c.cut, c.to = false, server
+}
+
+func (c *cable) server() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.to
 }

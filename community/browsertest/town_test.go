@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,15 +29,23 @@ type town struct {
 	live  *parley.Live
 	app   *community.App
 	first community.FirstStart
+
+	closing sync.Once
 }
 
 func newTown(t *testing.T) *town {
+	t.Helper()
+	return openTown(t, filepath.Join(t.TempDir(), "community.db"))
+}
+
+// openTown starts a server on the community at path.
+func openTown(t *testing.T, path string) *town {
 	t.Helper()
 	needChromium(t)
 	log := slog.New(slog.DiscardHandler)
 	w := &town{live: parley.New(append(community.LiveOptions(), parley.WithLogger(log))...)}
 	var err error
-	w.app, err = community.New(t.Context(), community.Config{Path: filepath.Join(t.TempDir(), "community.db"), Live: w.live, Log: log})
+	w.app, err = community.New(t.Context(), community.Config{Path: path, Live: w.live, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +58,14 @@ func newTown(t *testing.T) *town {
 	r.GET(web.PathLive, w.app.Identify, w.live.Handler())
 	r.GET(web.PathSDK, gin.WrapH(parley.SDK()))
 	w.http = httptest.NewServer(r)
-	t.Cleanup(func() {
+	t.Cleanup(func() { w.close(t) })
+	return w
+}
+
+// close takes the server down; once is enough.
+func (w *town) close(t *testing.T) {
+	t.Helper()
+	w.closing.Do(func() {
 		ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
 		defer stop()
 		_ = w.live.Shutdown(ctx)
@@ -58,7 +74,6 @@ func newTown(t *testing.T) *town {
 			t.Error(err)
 		}
 	})
-	return w
 }
 
 // address is host:port of the server.

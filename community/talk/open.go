@@ -134,6 +134,9 @@ func (s *Service) CreateRoom(ctx context.Context, actor string, in RoomPlan) (c 
 // OpenDirect finds or opens the direct conversation of two people.
 func (s *Service) OpenDirect(ctx context.Context, actor, other string) (c store.Conversation, err error) {
 	other = handleOf(other)
+	if err := s.pace.step(actor); err != nil {
+		return c, err
+	}
 	err = s.db.Write(ctx, func(ctx context.Context, tx store.Tx) error {
 		who, err := s.Person(ctx, tx, actor)
 		if err != nil {

@@ -101,6 +101,9 @@ func bounded(limit int) int {
 // returns where it stands. Reading a room joins it; reading a post only keeps the cursor. What
 // the inbox says about lines up to there is read as well; all devices are told.
 func (s *Service) MarkRead(ctx context.Context, actor, conversation string, seq int64) (at int64, unread web.Unread, err error) {
+	if err := s.fast.step(actor); err != nil {
+		return 0, unread, err
+	}
 	err = s.db.Write(ctx, func(ctx context.Context, tx store.Tx) error {
 		p, err := s.Open(ctx, tx, actor, conversation)
 		if err != nil {
@@ -149,6 +152,9 @@ func (s *Service) advance(ctx context.Context, tx store.Tx, p Place, seq int64) 
 
 // Typing answers who is typing, when they may write there.
 func (s *Service) Typing(ctx context.Context, actor, conversation string) (who web.Person, err error) {
+	if err := s.fast.step(actor); err != nil {
+		return who, err
+	}
 	err = s.db.Read(ctx, func(ctx context.Context, tx store.Tx) error {
 		p, err := s.speak(ctx, tx, actor, conversation)
 		if err == nil {

@@ -75,9 +75,7 @@ func (s *Service) say(ctx context.Context, tx store.Tx, p Place, in Line) (out w
 	if err := s.settle(ctx, tx, p, m.Seq); err != nil {
 		return out, err
 	}
-	if p.Conversation, err = tx.Conversation(ctx, p.Conversation.PublicID); err != nil {
-		return out, err
-	}
+	p.Conversation.LastSeq, p.Conversation.LastMessageAt, p.Conversation.LastSenderID = m.Seq, m.CreatedAt, &m.SenderID
 	if out, err = s.draw.Message(ctx, tx, p.Conversation, m); err != nil {
 		return out, err
 	}
@@ -106,11 +104,13 @@ func (s *Service) settle(ctx context.Context, tx store.Tx, p Place, seq int64) e
 	if seq == 1 && p.Conversation.CreatorID == p.Who.ID {
 		role = store.Owner
 	}
-	err := tx.Enter(ctx, store.Membership{ConversationID: p.Conversation.ID, UserID: p.Who.ID, Role: role, JoinedSeq: joined})
-	if err != nil {
-		return err
+	if p.Member == nil || !p.Member.Active() {
+		err := tx.Enter(ctx, store.Membership{ConversationID: p.Conversation.ID, UserID: p.Who.ID, Role: role, JoinedSeq: joined})
+		if err != nil {
+			return err
+		}
 	}
-	_, err = tx.MoveRead(ctx, p.Conversation.ID, p.Who.ID, seq)
+	_, err := tx.MoveRead(ctx, p.Conversation.ID, p.Who.ID, seq)
 	return err
 }
 

@@ -40,7 +40,8 @@ type Config struct {
 	Now    func() time.Time
 	// Wake is called after events were committed to the outbox. It must not block.
 	Wake func()
-	// PerSecond and Burst bound what one person may say. Zero means 5 and 30.
+	// PerSecond and Burst bound what one person may say. Zero means 5 and 30. Four times as much
+	// is allowed of what their pages do by themselves.
 	PerSecond float64
 	Burst     int
 }
@@ -53,7 +54,8 @@ type Service struct {
 	md   *markup.Renderer
 	now  func() time.Time
 	wake func()
-	pace *pace
+	pace *pace // of what people say
+	fast *pace // of what their pages do by themselves: typing, marking read
 }
 
 // New makes the service.
@@ -64,7 +66,10 @@ func New(c Config) *Service {
 	if c.Burst == 0 {
 		c.Burst = 30
 	}
-	return &Service{db: c.DB, draw: c.Draw, md: c.Markup, now: c.Now, wake: c.Wake, pace: newPace(c.PerSecond, c.Burst, c.Now)}
+	return &Service{
+		db: c.DB, draw: c.Draw, md: c.Markup, now: c.Now, wake: c.Wake,
+		pace: newPace(c.PerSecond, c.Burst, c.Now), fast: newPace(4*c.PerSecond, 4*c.Burst, c.Now),
+	}
 }
 
 // Place is a conversation as one person stands to it. Who is nil for a visitor, Member is nil for

@@ -7,6 +7,7 @@ import https from 'node:https';
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'; // section 1.3
 const MAX_MESSAGE = 16 << 20;
+const MAX_REFUSAL = 4096; // characters of a plain HTTP answer
 const CLOSE_TIMEOUT = 2000; // for the other side's close frame
 const CONTINUATION = 0;
 const TEXT = 1;
@@ -114,8 +115,8 @@ export class NodeWebSocket {
   #refused(response) {
     let text = '';
     response.setEncoding('utf8');
-    response.on('data', (chunk) => (text = (text + chunk).slice(0, 300)));
-    response.on('close', () => this.#ended(1006, `HTTP ${response.statusCode}: ${text.trim()}`));
+    response.on('data', (chunk) => (text = (text + chunk).slice(0, MAX_REFUSAL)));
+    response.on('close', () => this.#ended(1006, `HTTP ${response.statusCode}: ${text.trim()}`, parleyError(text)));
   }
 
   /** @param {Buffer} chunk */
@@ -197,12 +198,22 @@ export class NodeWebSocket {
     this.#socket?.write(Buffer.concat([head, mask, masked]));
   }
 
-  /** Once. @param {number} code @param {string} reason */
-  #ended(code, reason) {
+  /** Once. @param {number} code @param {string} reason @param {object} [refusal] */
+  #ended(code, reason, refusal) {
     if (this.readyState === 3) return;
     this.readyState = 3;
     this.#socket?.destroySoon();
-    this.onclose?.({ type: 'close', code, reason });
+    this.onclose?.({ type: 'close', code, reason, refusal });
+  }
+}
+
+/** The error in the body of an answer, if it is one of Parley's. @param {string} text */
+function parleyError(text) {
+  try {
+    const { error } = JSON.parse(text);
+    return typeof error?.code === 'string' ? error : undefined;
+  } catch {
+    return undefined;
   }
 }
 

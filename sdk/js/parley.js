@@ -99,7 +99,7 @@ class Link {
    * @param {Clock} clock
    * @param {() => number} nextId
    * @param {{opened: (link: Link) => void, frame: (link: Link, frame: any) => void,
-   *   down: (link: Link, code: number, reason: string) => void}} owner
+   *   refused: (link: Link, error: ParleyError) => void, down: (link: Link, code: number, reason: string) => void}} owner
    */
   constructor(socket, clock, nextId, owner) {
     this.socket = socket;
@@ -110,7 +110,11 @@ class Link {
     this.expect(CONNECT_TIMEOUT);
     socket.onopen = () => owner.opened(this);
     socket.onmessage = ({ data }) => this.#read(data);
-    socket.onclose = ({ code, reason }) => this.down(code, reason);
+    socket.onclose = ({ code, reason, refusal }) => {
+      // Outside browsers a refused handshake can tell why.
+      if (refusal) owner.refused(this, ParleyError.fromWire(refusal));
+      else this.down(code, reason);
+    };
     socket.onerror = () => {}; // a close event follows and says more
   }
 
@@ -697,6 +701,7 @@ export class Parley {
       this.#link = new Link(socket, this.#clock, () => ++this.#lastId, {
         opened: (link) => this.#hello(link, token),
         frame: (_, frame) => this.#frame(frame),
+        refused: (link, error) => this.#turnedAway(link, error),
         down: (link, code, why) => this.#down(link, code, why),
       });
     } catch (error) {
@@ -738,7 +743,7 @@ export class Parley {
     });
   }
 
-  /** The server answered `connect` with an error. @param {Link} link @param {ParleyError} error */
+  /** The server refused the handshake, or answered `connect` with an error. @param {Link} link @param {ParleyError} error */
   #turnedAway(link, error) {
     link.retryAfter ||= error.retryAfter;
     const expired = error.code === 'token_expired';

@@ -103,8 +103,12 @@ func (l *loader) validateNumbers(c Config) {
 			l.problemf(key, "%s: %d: 0 for no limit, or more", key, n)
 		}
 	}
+	for key, d := range map[string]time.Duration{"heartbeat.interval": c.Heartbeat.Interval, "heartbeat.timeout": c.Heartbeat.Timeout} {
+		if d < time.Second {
+			l.problemf(key, "%s: %v: at least 1s, written as 25s", key, d)
+		}
+	}
 	for key, d := range map[string]time.Duration{
-		"heartbeat.interval": c.Heartbeat.Interval, "heartbeat.timeout": c.Heartbeat.Timeout,
 		"limits.connect_timeout": c.Limits.ConnectTimeout, "limits.resume_window": c.Limits.ResumeWindow, "shutdown.timeout": c.Shutdown.Timeout,
 	} {
 		if d < 100*time.Millisecond {

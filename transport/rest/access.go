@@ -76,6 +76,9 @@ func (a *API) allowed(ctx context.Context, who caller, action auth.Action, f top
 	if who.backend {
 		return nil
 	}
+	if topic.Name(f).System() {
+		return protocol.Forbidden.Errorf("topics that begin with $ belong to the server")
+	}
 	return a.topics.Authorize(ctx, who.Identity, action, f)
 }
 

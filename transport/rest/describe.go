@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/json"
 	"html/template"
@@ -100,13 +101,9 @@ func (r response) example() string {
 		return ""
 	}
 	// The examples are indented for where they stand in the document.
-	var v any
-	if json.Unmarshal(raw, &v) != nil {
+	var flat, text bytes.Buffer
+	if json.Compact(&flat, raw) != nil || json.Indent(&text, flat.Bytes(), "", "  ") != nil {
 		return ""
 	}
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return ""
-	}
-	return string(text)
+	return text.String()
 }

@@ -8,7 +8,10 @@ import (
 	"github.com/parleyhq/parley/protocol"
 )
 
-const maxReason = 120 // what fits into a WebSocket close frame
+const (
+	maxReason     = 120     // what fits into a WebSocket close frame
+	maxTicketBody = 4 << 10 // an identity of that size fits into a ticket
+)
 
 func (a *API) disconnect(w http.ResponseWriter, r *http.Request, who caller) error {
 	if err := backendOnly(who); err != nil {
@@ -48,8 +51,8 @@ func (a *API) ticket(w http.ResponseWriter, r *http.Request, who caller) error {
 		if err := decode(r, &in); err != nil {
 			return err
 		}
-		if in.User == "" {
-			return protocol.BadRequest.Errorf("name the user the ticket is for")
+		if in.User == "" || len(in.User) > maxUser {
+			return protocol.BadRequest.Errorf("name the user the ticket is for, in at most %d bytes", maxUser)
 		}
 		id = auth.Identity{User: in.User, Name: in.Name, Roles: in.Roles}
 	}

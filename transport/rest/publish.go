@@ -35,8 +35,10 @@ type publishedBody struct {
 }
 
 const (
-	maxType   = 255
-	maxExpiry = 365 * 24 * time.Hour
+	maxType    = 255
+	maxUser    = 255
+	maxHeaders = 32
+	maxExpiry  = 365 * 24 * time.Hour
 )
 
 // message checks o and makes the envelope. From is the server's to say: a user
@@ -61,15 +63,23 @@ func (a *API) message(o outgoing, who caller) (*message.Message, error) {
 		return nil, protocol.TooLarge.Errorf("the payload has %d bytes, at most %d: send a reference to where the rest is", len(m.Payload), a.cfg.MaxPayload)
 	case len(o.Type) > maxType:
 		return nil, protocol.BadRequest.Errorf("the type has %d bytes, at most %d", len(o.Type), maxType)
+	case len(o.From) > maxUser:
+		return nil, protocol.BadRequest.Errorf("from has %d bytes, at most %d", len(o.From), maxUser)
+	case len(o.Headers) > maxHeaders:
+		return nil, protocol.BadRequest.Errorf("there are %d headers, at most %d", len(o.Headers), maxHeaders)
 	case o.ExpiresInMS > uint64(maxExpiry.Milliseconds()):
 		return nil, protocol.BadRequest.Errorf("expires_in_ms is more than a year")
 	case o.ExpiresInMS > 0:
 		m.ExpiresAt = time.Now().UnixMilli() + int64(o.ExpiresInMS)
 	}
-	if who.backend {
+	switch {
+	case who.backend:
 		m.From = o.From
-	} else if o.From != "" && o.From != who.User {
+	case o.From != "" && o.From != who.User:
 		return nil, protocol.Forbidden.Errorf("you publish as %s: only a holder of an API key may set from", who.User)
+	case o.Type != "" && a.node.Handled(o.Type):
+		// On a connection the handler would decide; this must be no way around it.
+		return nil, protocol.Forbidden.Errorf("the application decides about messages of type %s: send this one over a connection", o.Type)
 	}
 	return m, nil
 }

@@ -43,7 +43,7 @@ func (a *API) known(ctx context.Context, err error) *protocol.Error {
 		told = protocol.Timeout.Hide(err, "the request took too long; what it asked for may still have happened")
 	}
 	if told.Code == protocol.Internal.Code {
-		a.log.ErrorContext(ctx, "request failed", "request_id", requestIDOf(ctx), "error", told.Message, "cause", errors.Unwrap(told))
+		a.log.ErrorContext(ctx, "request failed", "request", requestIDOf(ctx), "error", told.Message, "cause", errors.Unwrap(told))
 	}
 	return told
 }

@@ -47,6 +47,9 @@ type Node interface {
 	// Ticket returns a one-use ticket with which id opens a connection, and
 	// how long it lives.
 	Ticket(id auth.Identity) (string, time.Duration, error)
+	// Handled reports whether the application has a handler for messages of a
+	// type, which then decides what becomes of them.
+	Handled(typ string) bool
 	// Info describes the process at this moment.
 	Info() Info
 }
@@ -140,7 +143,7 @@ func (a *API) routes() []route {
 		{method: http.MethodGet, path: "/history", do: a.history},
 		{method: http.MethodGet, path: "/presence", do: a.presence},
 		{method: http.MethodPost, path: "/disconnect", limit: one, do: a.disconnect},
-		{method: http.MethodPost, path: "/ticket", limit: one, do: a.ticket},
+		{method: http.MethodPost, path: "/ticket", limit: maxTicketBody, do: a.ticket},
 		{method: http.MethodGet, path: "/info", do: a.info},
 		{method: http.MethodGet, path: "/openapi.json", open: true, do: a.openAPI},
 		{method: http.MethodGet, path: "/docs", open: true, do: a.docs},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -50,6 +51,8 @@ func (n *node) Disconnect(_ context.Context, user, reason string) (int, error) {
 func (n *node) Ticket(id auth.Identity) (string, time.Duration, error) {
 	return "pt1." + id.User + "." + strings.Join(id.Roles, "+"), 30 * time.Second, n.err
 }
+
+func (*node) Handled(typ string) bool { return typ == "order.pay" }
 
 func (n *node) Info() Info { return Info{Version: "test", Node: "n1", Connections: 3} }
 
@@ -282,6 +285,12 @@ func TestRefusals(t *testing.T) {
 		{"not allowed to read", "token.of.ann", "GET", "/history?topic=user/bob/x", "", 403, "forbidden", "may not read history"},
 		{"not allowed to look", "token.of.ann", "GET", "/presence?topic=user/bob/x", "", 403, "forbidden", "may not see presence"},
 		{"in another's name", "token.of.ann", "POST", "/publish", `{"topic":"public/a","from":"bob"}`, 403, "forbidden", "you publish as ann"},
+		{"past a handler", "token.of.ann", "POST", "/publish", `{"topic":"public/a","type":"order.pay"}`, 403, "forbidden", "over a connection"},
+		{"to the server's topics", "token.of.ann", "POST", "/publish", `{"topic":"$user/bob"}`, 403, "forbidden", "belong to the server"},
+		{"too many headers", key, "POST", "/publish", `{"topic":"a","headers":{` + manyHeaders() + `}}`, 400, "bad_request", "at most 32"},
+		{"endless from", key, "POST", "/publish", `{"topic":"a","from":"` + strings.Repeat("u", 256) + `"}`, 400, "bad_request", "at most 255"},
+		{"endless user", key, "POST", "/ticket", `{"user":"` + strings.Repeat("u", 256) + `"}`, 400, "bad_request", "at most 255"},
+		{"endless roles", key, "POST", "/ticket", `{"user":"u","roles":["` + big + `"]}`, 413, "too_large", "larger than 4096"},
 		{"user disconnects", "token.of.ann", "POST", "/disconnect", `{"user":"bob"}`, 403, "forbidden", "API key"},
 		{"user asks for info", "token.of.ann", "GET", "/info", "", 403, "forbidden", "API key"},
 		{"no body", key, "POST", "/publish", ``, 400, "bad_request", "empty"},
@@ -326,6 +335,22 @@ func TestRefusals(t *testing.T) {
 	if !strings.Contains(b.log.String(), "key server is away") || strings.Contains(b.log.String(), key) {
 		t.Errorf("the operator's log: %s", b.log)
 	}
+}
+
+func manyHeaders() string {
+	var all []string
+	for i := range 33 {
+		all = append(all, fmt.Sprintf(`"h%d":""`, i))
+	}
+	return strings.Join(all, ",")
+}
+
+// The backend stands above handlers: it may send what they would send.
+func TestBackendPublishesHandledTypes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	var out publishedBody
+	b.read(b.ask(key, "POST", "/publish", `{"topic":"public/a","type":"order.pay","from":"ann"}`), 200, &out)
 }
 
 func TestNoKeyIsSet(t *testing.T) {

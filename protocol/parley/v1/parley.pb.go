@@ -1752,6 +1752,7 @@ type HistoryPage struct {
 	Messages      []*Message             `protobuf:"bytes,2,rep,name=messages,proto3" json:"messages,omitempty"` // oldest first
 	Position      *Position              `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"` // the newest message of the topic
 	More          bool                   `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`        // there are more in the asked direction
+	Gap           bool                   `protobuf:"varint,5,opt,name=gap,proto3" json:"gap,omitempty"`          // messages of the asked part are lost
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1810,6 +1811,13 @@ func (x *HistoryPage) GetPosition() *Position {
 func (x *HistoryPage) GetMore() bool {
 	if x != nil {
 		return x.More
+	}
+	return false
+}
+
+func (x *HistoryPage) GetGap() bool {
+	if x != nil {
+		return x.Gap
 	}
 	return false
 }
@@ -2676,12 +2684,13 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12+\n" +
 	"\x06before\x18\x02 \x01(\v2\x13.parley.v1.PositionR\x06before\x12)\n" +
 	"\x05after\x18\x03 \x01(\v2\x13.parley.v1.PositionR\x05after\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\"\x98\x01\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xaa\x01\n" +
 	"\vHistoryPage\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12.\n" +
 	"\bmessages\x18\x02 \x03(\v2\x12.parley.v1.MessageR\bmessages\x12/\n" +
 	"\bposition\x18\x03 \x01(\v2\x13.parley.v1.PositionR\bposition\x12\x12\n" +
-	"\x04more\x18\x04 \x01(\bR\x04more\" \n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\x12\x10\n" +
+	"\x03gap\x18\x05 \x01(\bR\x03gap\" \n" +
 	"\bPresence\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\"Q\n" +
 	"\fPresenceList\x12\x14\n" +

@@ -192,5 +192,10 @@ describe('with a real server', { timeout: 120_000 }, () => {
     const { reason } = await event(lost, 'state', (s) => s.state === 'reconnecting');
     assert.match(reason, /^HTTP 404/);
     lost.close();
+
+    const forged = connect(server.url, { headers: { Authorization: 'Bearer ann-forged' } });
+    forged.on('error', () => {});
+    await reached(forged, 'closed');
+    assert.equal(forged.state.state === 'closed' && forged.state.reason, 'unauthorized');
   });
 });

@@ -49,6 +49,6 @@ export function startToasts() {
     const question = form.dataset.confirm;
     if (!question) return;
     event.preventDefault();
-    if (await confirm(question, t('message.delete'))) form.submit();
+    if (await confirm(question, event.submitter?.textContent?.trim() || t('message.delete'))) form.submit();
   });
 }
