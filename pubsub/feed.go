@@ -60,25 +60,40 @@ type Request struct {
 // It registers with the hub first and lets live messages wait while it reads
 // history; then it switches once.
 type Feed struct {
-	s   *Service
-	req Request
+	s        *Service
+	receiver Receiver
+	filter   topic.Filter
+	user     string // who is present while the feed is open; "" for nobody
+	session  string
+	wild     bool // filter is a pattern
+	presence bool
+
+	live  atomic.Bool
+	late  atomic.Bool   // last is not empty
+	sent  atomic.Uint64 // highest seq handed over; exact topics only
+	epoch string        // of sent; once live, it belongs to whoever delivers
+
+	mu      sync.Mutex
+	closed  bool
+	joined  bool
+	opening *opening          // nil once live
+	last    map[string]uint64 // of a pattern: retained messages that may still come as live ones
+}
+
+// opening is what a feed holds until it is live. Most feeds are, so it is not
+// a part of them.
+type opening struct {
+	since *message.Position
+	name  string // of the user
 
 	resuming bool               // history is wanted; else retained messages are
 	page     broker.Page        // what Run begins with
 	retained []*message.Message // or these
 
-	live  atomic.Bool
-	sent  atomic.Uint64 // highest seq handed over; exact topics only
-	epoch string        // of sent; once live, it belongs to whoever delivers
-	late  atomic.Bool   // last is not empty
-
-	mu      sync.Mutex
+	// Guarded by the feed's lock.
 	pending []*hub.Delivery
-	bytes   int               // of pending
-	missed  bool              // pending was full: read history again
-	last    map[string]uint64 // of a pattern: retained messages that may still come as live ones
-	closed  bool
-	joined  bool
+	bytes   int  // of pending
+	missed  bool // pending was full: read history again
 }
 
 var _ hub.Subscriber = (*Feed)(nil)
@@ -90,7 +105,11 @@ func (s *Service) Open(ctx context.Context, r Request) (*Feed, Start, error) {
 	if r.Since != nil && r.Since.Seq > 0 && r.Filter.Wildcard() {
 		return nil, Start{}, protocol.BadRequest.Errorf("since is the position in one topic: %s is a pattern, leave since out", r.Filter)
 	}
-	f := &Feed{s: s, req: r, resuming: r.Since != nil && !r.Filter.Wildcard()}
+	f := &Feed{
+		s: s, receiver: r.Receiver, filter: r.Filter, user: r.Who.User, session: r.Session,
+		wild: r.Filter.Wildcard(), presence: r.Presence,
+	}
+	f.opening = &opening{since: r.Since, name: r.Who.Name, resuming: r.Since != nil && !f.wild}
 	if s.hub.Subscribe(r.Filter, f) {
 		if err := s.broker.Watch(r.Filter); err != nil {
 			s.hub.Unsubscribe(r.Filter, f)
@@ -110,32 +129,32 @@ func (s *Service) Open(ctx context.Context, r Request) (*Feed, Start, error) {
 // registered and before the receiver is told of its beginning, so whatever is
 // published after that is either read here or comes live.
 func (f *Feed) begin(ctx context.Context) (Start, error) {
-	filter, b := f.req.Filter, f.s.broker
-	if filter.Wildcard() {
-		kept, err := b.Retained(ctx, filter)
-		f.retained = kept
-		return Start{Recovered: f.req.Since == nil}, err
+	o, b := f.opening, f.s.broker
+	if f.wild {
+		kept, err := b.Retained(ctx, f.filter)
+		o.retained = kept
+		return Start{Recovered: o.since == nil}, err
 	}
 	q := broker.Query{}
-	if f.resuming {
-		q = broker.Query{Epoch: f.req.Since.Epoch, After: f.req.Since.Seq, Limit: historyPage}
+	if o.resuming {
+		q = broker.Query{Epoch: o.since.Epoch, After: o.since.Seq, Limit: historyPage}
 	}
-	page, err := b.History(ctx, topic.Name(filter), q)
+	page, err := b.History(ctx, topic.Name(f.filter), q)
 	if err != nil {
 		return Start{}, err
 	}
 	f.epoch = page.Position.Epoch
 	start := Start{Position: page.Position, Recovered: !page.Gap}
-	if f.resuming && !page.Gap {
-		f.page = page
-		f.sent.Store(f.req.Since.Seq)
+	if o.resuming && !page.Gap {
+		o.page = page
+		f.sent.Store(o.since.Seq)
 		return start, nil
 	}
 	// With a gap the receiver cannot trust what it has: it reloads, and goes
 	// on from the newest.
-	f.resuming = false
+	o.resuming = false
 	f.sent.Store(page.Position.Seq)
-	f.retained, err = b.Retained(ctx, filter)
+	o.retained, err = b.Retained(ctx, f.filter)
 	return start, err
 }
 
@@ -143,26 +162,27 @@ func (f *Feed) begin(ctx context.Context) (Start, error) {
 // the topic. It returns when the feed is live.
 func (f *Feed) Run(ctx context.Context) error {
 	var err error
-	if f.resuming {
-		err = f.catchUp(ctx)
+	o := f.opening
+	if o.resuming {
+		err = f.catchUp(ctx, o)
 	} else {
-		err = f.lastValues(ctx)
+		err = f.lastValues(ctx, o)
 	}
 	if err == nil {
-		err = f.goLive(ctx)
+		err = f.goLive(ctx, o)
 	}
 	if err != nil {
 		f.Close()
 		return err
 	}
-	f.enter()
+	f.enter(o.name)
 	return nil
 }
 
 // enter makes the receiver present on the topic.
-func (f *Feed) enter() {
-	name := string(f.req.Filter)
-	if f.req.Filter.Wildcard() || f.s.Settings(topic.Name(name)).NoPresence {
+func (f *Feed) enter(userName string) {
+	name := string(f.filter)
+	if f.wild || f.s.Settings(topic.Name(name)).NoPresence {
 		return
 	}
 	f.mu.Lock()
@@ -170,30 +190,30 @@ func (f *Feed) enter() {
 	if f.closed {
 		return
 	}
-	if f.req.Presence {
+	if f.presence {
 		f.s.watchers.add(name, f)
 	}
-	if f.req.Who.User != "" {
+	if f.user != "" {
 		f.joined = true
-		f.s.presence.Join(name, f.req.Who.User, f.req.Who.Name)
+		f.s.presence.Join(name, f.user, userName)
 	}
 }
 
 // catchUp hands over the page and what follows it, until nothing does.
-func (f *Feed) catchUp(ctx context.Context) error {
+func (f *Feed) catchUp(ctx context.Context, o *opening) error {
 	for {
-		for _, m := range f.page.Messages {
+		for _, m := range o.page.Messages {
 			if err := f.handKept(ctx, m); err != nil {
 				return err
 			}
 			f.sent.Store(m.Seq)
 		}
-		if !f.page.More {
-			f.sent.Store(max(f.sent.Load(), f.page.Position.Seq))
-			f.page = broker.Page{}
+		if !o.page.More {
+			f.sent.Store(max(f.sent.Load(), o.page.Position.Seq))
+			o.page = broker.Page{}
 			return nil
 		}
-		if err := f.readOn(ctx); err != nil {
+		if err := f.readOn(ctx, o); err != nil {
 			return err
 		}
 	}
@@ -201,7 +221,7 @@ func (f *Feed) catchUp(ctx context.Context) error {
 
 // handKept hands over a message that was kept, when the receiver has room for it.
 func (f *Feed) handKept(ctx context.Context, m *message.Message) error {
-	if err := f.req.Receiver.Ready(ctx); err != nil {
+	if err := f.receiver.Ready(ctx); err != nil {
 		return protocol.SlowConsumer.Hide(err, "what is kept could not be taken in time")
 	}
 	f.hand(&hub.Delivery{Message: m})
@@ -209,42 +229,45 @@ func (f *Feed) handKept(ctx context.Context, m *message.Message) error {
 }
 
 // readOn reads the page after what was handed over.
-func (f *Feed) readOn(ctx context.Context) error {
+func (f *Feed) readOn(ctx context.Context, o *opening) error {
 	q := broker.Query{Epoch: f.epoch, After: f.sent.Load(), Limit: historyPage}
-	page, err := f.s.broker.History(ctx, topic.Name(f.req.Filter), q)
+	page, err := f.s.broker.History(ctx, topic.Name(f.filter), q)
 	if err != nil {
 		return brokerError(err)
 	}
 	if page.Gap { // it was trimmed faster than it could be read
 		f.hand(&hub.Delivery{Event: &parleyv1.Reply{Reply: &parleyv1.Reply_Gap{
-			Gap: &parleyv1.Gap{Topic: string(f.req.Filter), Position: protocol.WirePosition(page.Position)},
+			Gap: &parleyv1.Gap{Topic: string(f.filter), Position: protocol.WirePosition(page.Position)},
 		}}})
 	}
 	if page.Position.Epoch != f.epoch {
 		f.epoch = page.Position.Epoch
 		f.sent.Store(0)
 	}
-	f.page = page
+	o.page = page
 	return nil
 }
 
 // lastValues hands over the retained messages.
-func (f *Feed) lastValues(ctx context.Context) error {
+func (f *Feed) lastValues(ctx context.Context, o *opening) error {
 	recent := time.Now().Add(-lateness).UnixMilli()
-	last := make(map[string]uint64)
-	for _, m := range f.retained {
-		if !f.req.Filter.Wildcard() {
+	var last map[string]uint64
+	for _, m := range o.retained {
+		if !f.wild {
 			if m.Epoch != f.epoch || m.Seq > f.sent.Load() {
 				continue // it is newer than where the feed begins: it comes live
 			}
 		} else if m.Time >= recent {
+			if last == nil {
+				last = make(map[string]uint64)
+			}
 			last[m.Topic] = m.Seq
 		}
 		if err := f.handKept(ctx, m); err != nil {
 			return err
 		}
 	}
-	f.retained = nil
+	o.retained = nil
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.last = last
@@ -253,29 +276,29 @@ func (f *Feed) lastValues(ctx context.Context) error {
 }
 
 // goLive hands over what came meanwhile and switches.
-func (f *Feed) goLive(ctx context.Context) error {
+func (f *Feed) goLive(ctx context.Context, o *opening) error {
 	for {
 		f.mu.Lock()
-		if !f.missed {
-			for _, d := range f.pending {
+		if !o.missed {
+			for _, d := range o.pending {
 				if f.isNew(d.Message) {
 					f.hand(d)
 				}
 			}
-			f.pending = nil
+			f.opening = nil
 			f.live.Store(true)
 			f.mu.Unlock()
 			return nil
 		}
-		f.pending, f.bytes, f.missed = nil, 0, false
+		o.pending, o.bytes, o.missed = nil, 0, false
 		f.mu.Unlock()
-		if f.req.Filter.Wildcard() {
-			return protocol.Overloaded.Errorf("more was published on %s than could be followed: subscribe again", f.req.Filter)
+		if f.wild {
+			return protocol.Overloaded.Errorf("more was published on %s than could be followed: subscribe again", f.filter)
 		}
-		if err := f.readOn(ctx); err != nil {
+		if err := f.readOn(ctx, o); err != nil {
 			return err
 		}
-		if err := f.catchUp(ctx); err != nil {
+		if err := f.catchUp(ctx, o); err != nil {
 			return err
 		}
 	}
@@ -289,7 +312,7 @@ func (f *Feed) isNew(m *message.Message) bool {
 	if m == nil || m.Seq == 0 {
 		return true
 	}
-	if f.req.Filter.Wildcard() {
+	if f.wild {
 		seq, known := f.last[m.Topic]
 		if known && m.Seq >= seq {
 			delete(f.last, m.Topic)
@@ -297,20 +320,21 @@ func (f *Feed) isNew(m *message.Message) bool {
 		}
 		return !known || m.Seq > seq
 	}
-	if m.Epoch == f.epoch && m.Seq <= f.sent.Load() {
+	if m.Epoch != f.epoch {
+		f.epoch = m.Epoch
+	} else if m.Seq <= f.sent.Load() {
 		return false
 	}
-	f.epoch = m.Epoch
 	f.sent.Store(m.Seq)
 	return true
 }
 
 // hand gives d to the receiver unless it is its own.
 func (f *Feed) hand(d *hub.Delivery) {
-	if d.Message != nil && d.Message.Except != "" && d.Message.Except == f.req.Session {
+	if d.Message != nil && d.Message.Except != "" && d.Message.Except == f.session {
 		return
 	}
-	f.req.Receiver.Deliver(d)
+	f.receiver.Deliver(d)
 }
 
 // Deliver is called by the hub.
@@ -324,7 +348,7 @@ func (f *Feed) Deliver(d *hub.Delivery) {
 // fresh is isNew for a feed that is live. Messages of one topic arrive one
 // after the other, those of a pattern do not.
 func (f *Feed) fresh(m *message.Message) bool {
-	if f.req.Filter.Wildcard() {
+	if f.wild {
 		if !f.late.Load() {
 			return true
 		}
@@ -338,27 +362,28 @@ func (f *Feed) fresh(m *message.Message) bool {
 func (f *Feed) wait(d *hub.Delivery) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	o := f.opening
 	switch {
 	case f.closed:
 		return true
 	case f.live.Load():
 		return false
-	case len(f.pending) >= maxPending || f.bytes >= maxPendingBytes:
-		f.missed = true
+	case len(o.pending) >= maxPending || o.bytes >= maxPendingBytes:
+		o.missed = true
 	default:
-		f.pending = append(f.pending, d)
+		o.pending = append(o.pending, d)
 		if d.Message != nil {
-			f.bytes += d.Message.Size()
+			o.bytes += d.Message.Size()
 		}
 	}
 	return true
 }
 
 // Owner is the receiver, so that one who wants a message twice gets it once.
-func (f *Feed) Owner() any { return f.req.Receiver }
+func (f *Feed) Owner() any { return f.receiver }
 
 // Filter returns what the feed is for.
-func (f *Feed) Filter() topic.Filter { return f.req.Filter }
+func (f *Feed) Filter() topic.Filter { return f.filter }
 
 // Sent returns the sequence number up to which everything was handed over.
 func (f *Feed) Sent() uint64 { return f.sent.Load() }
@@ -371,19 +396,21 @@ func (f *Feed) Close() {
 		return
 	}
 	f.closed = true
-	f.pending = nil
+	if f.opening != nil {
+		f.opening.pending = nil
+	}
 	joined := f.joined
 	f.mu.Unlock()
-	if f.s.hub.Unsubscribe(f.req.Filter, f) {
-		if err := f.s.broker.Unwatch(f.req.Filter); err != nil {
-			f.s.log.Warn("the broker could not be told to stop carrying a topic", "topic", f.req.Filter, "error", err)
+	if f.s.hub.Unsubscribe(f.filter, f) {
+		if err := f.s.broker.Unwatch(f.filter); err != nil {
+			f.s.log.Warn("the broker could not be told to stop carrying a topic", "topic", f.filter, "error", err)
 		}
 	}
-	name := string(f.req.Filter)
-	if f.req.Presence {
+	name := string(f.filter)
+	if f.presence {
 		f.s.watchers.remove(name, f)
 	}
 	if joined {
-		f.s.presence.Leave(name, f.req.Who.User)
+		f.s.presence.Leave(name, f.user)
 	}
 }
