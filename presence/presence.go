@@ -25,8 +25,14 @@ type Member struct {
 	Name    string
 	Devices int // sessions; 0 during the grace period
 	Since   time.Time
+}
 
-	leaves time.Time // while Devices is 0
+// member is a Member as it is kept: there are as many as subscriptions.
+type member struct {
+	name    string
+	since   int64 // Unix nanoseconds, like leaves
+	leaves  int64 // while devices is 0
+	devices int32
 }
 
 // Observer is told who comes and goes. Calls for one topic are made in order,
@@ -43,7 +49,7 @@ type Tracker struct {
 	wake     chan struct{} // the queue of departures is no longer empty
 
 	mu        sync.Mutex
-	topics    map[string]map[string]*Member
+	topics    map[string]map[string]*member
 	leaving   []departure // oldest first, all with the same grace
 	seen      map[string]time.Time
 	seenOrder []string
@@ -62,7 +68,7 @@ func New(grace time.Duration, o Observer) *Tracker {
 	}
 	return &Tracker{
 		grace: grace, observer: o, wake: make(chan struct{}, 1),
-		topics: make(map[string]map[string]*Member), seen: make(map[string]time.Time),
+		topics: make(map[string]map[string]*member), seen: make(map[string]time.Time),
 	}
 }
 
@@ -72,15 +78,15 @@ func (t *Tracker) Join(topic, user, name string) {
 	defer t.mu.Unlock()
 	members := t.topics[topic]
 	if members == nil {
-		members = make(map[string]*Member)
+		members = make(map[string]*member)
 		t.topics[topic] = members
 	}
 	if m := members[user]; m != nil {
-		m.Devices++
-		m.Name = cmp.Or(name, m.Name)
+		m.devices++
+		m.name = cmp.Or(name, m.name)
 		return
 	}
-	members[user] = &Member{User: user, Name: name, Devices: 1, Since: time.Now()}
+	members[user] = &member{name: name, devices: 1, since: time.Now().UnixNano()}
 	t.observer.Joined(topic, user)
 }
 
@@ -89,14 +95,15 @@ func (t *Tracker) Leave(topic, user string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := t.topics[topic][user]
-	if m == nil || m.Devices == 0 {
+	if m == nil || m.devices == 0 {
 		return
 	}
-	if m.Devices--; m.Devices > 0 {
+	if m.devices--; m.devices > 0 {
 		return
 	}
-	m.leaves = time.Now().Add(t.grace)
-	t.leaving = append(t.leaving, departure{topic, user, m.leaves})
+	at := time.Now().Add(t.grace)
+	m.leaves = at.UnixNano()
+	t.leaving = append(t.leaving, departure{topic, user, at})
 	select {
 	case t.wake <- struct{}{}:
 	default:
@@ -107,8 +114,8 @@ func (t *Tracker) Leave(topic, user string) {
 func (t *Tracker) Members(topic string) []Member {
 	t.mu.Lock()
 	out := make([]Member, 0, len(t.topics[topic]))
-	for _, m := range t.topics[topic] {
-		out = append(out, *m)
+	for user, m := range t.topics[topic] {
+		out = append(out, Member{User: user, Name: m.name, Devices: int(m.devices), Since: time.Unix(0, m.since)})
 	}
 	t.mu.Unlock()
 	slices.SortFunc(out, func(a, b Member) int {
@@ -169,7 +176,7 @@ func (t *Tracker) depart(now time.Time) (wait time.Duration, more bool) {
 func (t *Tracker) gone(d departure) {
 	members := t.topics[d.topic]
 	// Whoever came back and left again has a later departure in the queue.
-	if m := members[d.user]; m == nil || m.Devices > 0 || !m.leaves.Equal(d.at) {
+	if m := members[d.user]; m == nil || m.devices > 0 || m.leaves != d.at.UnixNano() {
 		return
 	}
 	delete(members, d.user)

@@ -78,6 +78,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info
 	c := &conn{s: s, form: s.formOf(codec)}
 	if err := s.lines.Attach(&c.line, nc, c); err != nil {
 		_ = nc.Close() // the server has ended meanwhile
+		s.sessions.Release(info.Address)
 		return nil
 	}
 	c.session = s.sessions.Accept(c, info)
