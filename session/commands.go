@@ -67,7 +67,7 @@ func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub
 	}
 	s.drop(string(f)) // a second subscribe to the same replaces the first
 	s.mu.Lock()
-	full := len(s.subs) >= s.m.Limits.Subscriptions
+	full := s.subs.len() >= s.m.Limits.Subscriptions
 	s.mu.Unlock()
 	if full {
 		most := s.m.Limits.Subscriptions
@@ -86,7 +86,7 @@ func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub
 	if since := c.GetSince(); since != nil && start.Recovered {
 		sub.acked = since.GetSeq()
 	}
-	if !s.keep(string(f), sub) {
+	if !s.keep(sub) {
 		feed.Close()
 		return nil, nil, protocol.Closed.Errorf("the connection has ended")
 	}
@@ -95,13 +95,13 @@ func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub
 	}, nil
 }
 
-func (s *Session) keep(filter string, sub *subscription) bool {
+func (s *Session) keep(sub *subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
 		return false
 	}
-	s.subs[filter] = sub
+	s.subs.put(sub)
 	return true
 }
 
@@ -129,7 +129,7 @@ func (s *Session) unsubscribed(id uint64, filter string) {
 func (s *Session) ack(id uint64, c *parleyv1.Ack) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sub := s.subs[c.GetTopic()]; sub != nil && c.GetSeq() <= sub.feed.Sent() {
+	if sub := s.subs.get(c.GetTopic()); sub != nil && c.GetSeq() <= sub.feed.Sent() {
 		sub.acked = max(sub.acked, c.GetSeq())
 	}
 	_ = id // an acknowledgement is never answered; one for a wildcard or an ended subscription says nothing

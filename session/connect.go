@@ -34,22 +34,23 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 	if !resumed {
 		s.id = "s-" + rand.Text()
 	}
-	now := time.Now()
+	at := time.Now()
+	now := s.m.momentOf(at)
 	s.user, s.device, s.since = who.User, c.GetDevice(), now
 	if err := s.m.enter(s, s.id, who); err != nil {
 		s.turnAway(id, err)
 		return
 	}
 	s.mu.Lock()
-	s.identity = who
-	s.live.connectBy, s.live.expires = time.Time{}, who.Expires
+	s.identity = &who
+	s.live.connectBy, s.live.expires = 0, s.m.expiryOf(who)
 	s.live.lastPing, s.live.waiting = now, false
-	next := s.live.next(now)
+	next := s.live.next(&s.m.pace, now)
 	s.mu.Unlock()
 	s.connected.Store(true)
-	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
+	s.m.wheel.Set(&s.timer, now.until(next), s.onTimer)
 	s.welcome(ctx, id, c, kept, resumed)
-	s.m.events.emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Connected: true, At: now})
+	s.m.events.emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Connected: true, At: at})
 }
 
 // turnAway refuses a connect and ends the connection.
@@ -61,7 +62,8 @@ func (s *Session) turnAway(id uint64, err error) {
 
 // identify tells who the client is: by the token, else by the handshake.
 func (s *Session) identify(ctx context.Context, token string) (auth.Identity, error) {
-	who, known := s.info.Identity, s.info.Known
+	known := s.identity != nil // by the handshake
+	who := s.Identity()
 	if token != "" {
 		var err error
 		if who, err = s.verify(ctx, token); err != nil {
@@ -88,7 +90,7 @@ func (s *Session) verify(ctx context.Context, token string) (auth.Identity, erro
 	}
 	who, err := judge(ctx, s.m.Verifier, token)
 	if err != nil && auth.Code(err) == "" {
-		s.m.Log.ErrorContext(ctx, "a token could not be judged", "address", s.info.Address, "error", err)
+		s.m.Log.ErrorContext(ctx, "a token could not be judged", "address", s.address, "error", err)
 	}
 	return who, err
 }
@@ -159,8 +161,8 @@ func (s *Session) record() record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := record{user: s.user}
-	for filter, sub := range s.subs {
-		r.subs = append(r.subs, sub.saved(filter))
+	for sub := range s.subs.all() {
+		r.subs = append(r.subs, sub.saved())
 	}
 	return r
 }
@@ -236,13 +238,13 @@ func (s *Session) refresh(id uint64, c *parleyv1.Refresh) {
 		s.refuse(id, protocol.TokenExpired.Errorf("this token has expired too"))
 		return
 	}
-	now := time.Now()
+	now := s.m.now()
 	s.mu.Lock()
-	s.identity = who
-	s.live.expires = who.Expires
-	next := s.live.next(now)
+	s.identity = &who
+	s.live.expires = s.m.expiryOf(who)
+	next := s.live.next(&s.m.pace, now)
 	s.mu.Unlock()
-	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
+	s.m.wheel.Set(&s.timer, now.until(next), s.onTimer)
 	s.reauthorize(ctx) // the new token may come with other roles
 	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Refreshed{Refreshed: &parleyv1.Refreshed{ExpiresInMs: expiresIn(who)}}})
 }

@@ -44,6 +44,12 @@ func (m *Manager) OnEvent(f func(Event)) {
 }
 
 func (e *events) emit(ev Event) {
+	e.mu.RLock()
+	wanted := len(e.hooks) > 0
+	e.mu.RUnlock()
+	if !wanted {
+		return
+	}
 	select {
 	case e.queue <- ev:
 	default:

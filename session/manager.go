@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
@@ -41,6 +42,8 @@ type Config struct {
 type Manager struct {
 	Config
 	wheel  *wheel.Wheel
+	pace   pace
+	began  time.Time // what moments count from
 	ping   *hub.Delivery
 	events *events
 	base   context.Context // of requests; ends with the manager
@@ -48,7 +51,7 @@ type Manager struct {
 
 	mu        sync.RWMutex
 	sessions  map[string]*Session
-	users     map[string]map[*Session]struct{}
+	users     map[string]*Session // the first of a user's; the others hang on it
 	addresses map[string]int
 	open      map[*Session]struct{} // accepted, whether connected or not
 	admitted  int                   // handshakes let in, neither accepted nor given up yet
@@ -71,10 +74,11 @@ func NewManager(c Config) *Manager {
 	c.Limits = c.Limits.WithDefaults()
 	c.Log = cmp.Or(c.Log, slog.Default())
 	m := &Manager{
-		Config: c, wheel: wheel.New(tick),
+		Config: c, wheel: wheel.New(tick), began: time.Now().Add(-time.Second), // no moment is 0
+		pace:      pace{c.Limits.HeartbeatInterval, c.Limits.HeartbeatTimeout, c.Limits.IdleTimeout},
 		ping:      &hub.Delivery{Event: &parleyv1.Reply{Reply: &parleyv1.Reply_Ping{Ping: &parleyv1.Ping{}}}},
 		sessions:  make(map[string]*Session),
-		users:     make(map[string]map[*Session]struct{}),
+		users:     make(map[string]*Session),
 		addresses: make(map[string]int),
 		open:      make(map[*Session]struct{}),
 		empty:     make(chan struct{}),
@@ -90,6 +94,20 @@ func NewManager(c Config) *Manager {
 func (m *Manager) Start() {
 	m.background.Go(func() { m.wheel.Run(m.base) })
 	m.background.Go(func() { m.events.run(m.base) })
+}
+
+func (m *Manager) now() moment { return m.momentOf(time.Now()) }
+
+func (m *Manager) momentOf(t time.Time) moment { return moment(t.Sub(m.began)) }
+
+func (m *Manager) timeOf(at moment) time.Time { return m.began.Add(time.Duration(at)) }
+
+// expiryOf returns when an identity stops being valid; none for never.
+func (m *Manager) expiryOf(who auth.Identity) moment {
+	if who.Expires.IsZero() {
+		return 0
+	}
+	return max(m.momentOf(who.Expires), 1)
 }
 
 // Admit lets a connection from address in, or tells why not, before the
@@ -133,12 +151,12 @@ func (m *Manager) gone(address string) {
 // transport then calls Handle for every frame and End when the connection is
 // over.
 func (m *Manager) Accept(conn Conn, info Info) *Session {
-	now := time.Now()
-	s := &Session{m: m, conn: conn, info: info, subs: make(map[string]*subscription)}
-	s.live = liveness{
-		interval: m.Limits.HeartbeatInterval, timeout: m.Limits.HeartbeatTimeout, idle: m.Limits.IdleTimeout,
-		connectBy: now.Add(m.Limits.ConnectTimeout),
+	s := &Session{m: m, conn: conn, transport: info.Transport, address: info.Address}
+	if info.Known {
+		who := info.Identity
+		s.identity = &who
 	}
+	s.live.connectBy = m.now().add(m.Limits.ConnectTimeout)
 	m.counts.accepted.Add(1)
 	m.mu.Lock()
 	m.admitted--
@@ -162,7 +180,10 @@ func (m *Manager) enter(s *Session, id string, who auth.Identity) error {
 		return protocol.Draining.Errorf("this node is shutting down: connect again").After(m.Limits.DrainSpread)
 	}
 	old := m.sessions[id]
-	devices := len(m.users[who.User])
+	devices := 0
+	for range m.devices(who.User) {
+		devices++
+	}
 	if old != nil {
 		devices--
 	}
@@ -175,10 +196,8 @@ func (m *Manager) enter(s *Session, id string, who auth.Identity) error {
 	}
 	m.sessions[id] = s
 	if who.User != "" {
-		if m.users[who.User] == nil {
-			m.users[who.User] = make(map[*Session]struct{})
-		}
-		m.users[who.User][s] = struct{}{}
+		s.next = m.users[who.User]
+		m.users[who.User] = s
 	}
 	m.mu.Unlock()
 	if old != nil {
@@ -193,10 +212,32 @@ func (m *Manager) forget(s *Session) {
 		return
 	}
 	delete(m.sessions, s.id)
-	if set := m.users[s.user]; set != nil {
-		delete(set, s)
-		if len(set) == 0 {
+	var last *Session
+	for other := range m.devices(s.user) {
+		if other != s {
+			last = other
+			continue
+		}
+		switch {
+		case last != nil:
+			last.next = s.next
+		case s.next != nil:
+			m.users[s.user] = s.next
+		default:
 			delete(m.users, s.user)
+		}
+		s.next = nil
+		return
+	}
+}
+
+// devices are the sessions of one user; mu is held.
+func (m *Manager) devices(user string) iter.Seq[*Session] {
+	return func(yield func(*Session) bool) {
+		for s := m.users[user]; s != nil; s = s.next {
+			if !yield(s) {
+				return
+			}
 		}
 	}
 }
@@ -210,7 +251,7 @@ func (m *Manager) left(s *Session, keep *record) {
 	}
 	m.forget(s)
 	delete(m.open, s)
-	m.gone(s.info.Address)
+	m.gone(s.address)
 }
 
 // Drain refuses new connections and asks every client to leave, then waits

@@ -21,18 +21,14 @@ import (
 func (m *Manager) ofUser(user string) []*Session {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	out := make([]*Session, 0, len(m.users[user]))
-	for s := range m.users[user] {
-		out = append(out, s)
-	}
-	return out
+	return slices.Collect(m.devices(user))
 }
 
 // Online reports whether a person has a connection to this node.
 func (m *Manager) Online(user string) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return len(m.users[user]) > 0
+	return m.users[user] != nil
 }
 
 // DeliverDirect hands d to those a direct topic names: $user/…, $session/…,

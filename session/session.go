@@ -11,7 +11,6 @@ import (
 	"github.com/parleyhq/parley/auth"
 	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/internal/wheel"
-	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/protocol"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 	"github.com/parleyhq/parley/pubsub"
@@ -20,37 +19,32 @@ import (
 
 // Session is one connection's client. Handle is called by one goroutine at a
 // time; everything else may be called concurrently.
+//
+// It is kept small: a node holds very many, and most do nothing most of the
+// time.
 type Session struct {
-	m    *Manager
-	conn Conn
-	info Info
+	m                  *Manager
+	conn               Conn
+	transport, address string
 
 	// Set once by connect, read freely afterwards.
 	id, user, device string
-	since            time.Time
+	since            moment
 	connected        atomic.Bool
 	welcomed         atomic.Bool // the answer to connect is queued; direct messages may follow
+	calls            atomic.Int32
 
 	timer  wheel.Timer
-	frames *rate.Limiter
-	errors *rate.Limiter
-	calls  atomic.Int32
+	frames moment   // when those so far would have come at the allowed rate
+	next   *Session // of the same user; guarded by the manager's lock
 
 	mu       sync.Mutex
-	identity auth.Identity
-	live     liveness
-	subs     map[string]*subscription
 	ended    bool
+	identity *auth.Identity // never changed, only replaced; nil while unknown
+	live     liveness
+	subs     subscriptions
+	errors   *rate.Limiter    // nil until the first
 	leaving  *protocol.Reason // why the server ends it
-}
-
-// subscription is one filter a client receives.
-type subscription struct {
-	feed     *pubsub.Feed
-	qos      uint32
-	epoch    string
-	acked    uint64
-	presence bool
 }
 
 var _ pubsub.Receiver = (*Session)(nil)
@@ -62,7 +56,10 @@ func (s *Session) ID() string { return s.id }
 func (s *Session) Identity() auth.Identity {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.identity
+	if s.identity == nil {
+		return auth.Identity{}
+	}
+	return *s.identity
 }
 
 // Deliver hands d to the client.
@@ -78,7 +75,7 @@ func (s *Session) Ready(ctx context.Context) error {
 	defer stop()
 	select {
 	case <-ready: // what it took proves it alive, while its own frames wait for this
-		s.hear(time.Now(), false)
+		s.hear(s.m.now(), false)
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -87,7 +84,7 @@ func (s *Session) Ready(ctx context.Context) error {
 
 // Handle takes the commands of one frame, in the order the client sent them.
 func (s *Session) Handle(frame []protocol.Incoming) {
-	now := time.Now()
+	now := s.m.now()
 	s.hear(now, len(frame) != 1 || frame[0].Command.GetPong() == nil)
 	if !s.allowed(now, frame) {
 		return
@@ -115,7 +112,7 @@ func (s *Session) gone() bool {
 }
 
 // hear notes that the client is alive, and whether it wants something.
-func (s *Session) hear(now time.Time, active bool) {
+func (s *Session) hear(now moment, active bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live.heard = now
@@ -125,13 +122,11 @@ func (s *Session) hear(now time.Time, active bool) {
 }
 
 // allowed holds the client to its frame rate. Every command of a frame above
-// it is refused, so that nobody waits for an answer.
-func (s *Session) allowed(now time.Time, frame []protocol.Incoming) bool {
-	if s.frames == nil {
-		n := s.m.Limits.FramesPerSecond
-		s.frames = rate.NewLimiter(rate.Limit(n), 2*n)
-	}
-	if s.frames.AllowN(now, 1) {
+// it is refused, so that nobody waits for an answer. It counts as the generic
+// cell rate algorithm does, with one number: two seconds' worth may come at once.
+func (s *Session) allowed(now moment, frame []protocol.Incoming) bool {
+	if due := max(s.frames, now); now.until(due) < 2*time.Second {
+		s.frames = due.add(time.Second / time.Duration(s.m.Limits.FramesPerSecond))
 		return true
 	}
 	tooMany := protocol.RateLimited.Errorf("more than %d frames a second: slow down", s.m.Limits.FramesPerSecond).After(time.Second)
@@ -186,7 +181,7 @@ func (s *Session) End(why protocol.Reason) {
 	}
 	s.ended = true
 	subs := s.subs
-	s.subs = nil
+	s.subs = subscriptions{}
 	if s.leaving != nil {
 		why = *s.leaving
 	}
@@ -195,10 +190,10 @@ func (s *Session) End(why protocol.Reason) {
 	if s.connected.Load() && why.Retry != protocol.RetryNever {
 		keep = &record{user: s.user}
 	}
-	for filter, sub := range subs {
+	for sub := range subs.all() {
 		sub.feed.Close()
 		if keep != nil {
-			keep.subs = append(keep.subs, sub.saved(filter))
+			keep.subs = append(keep.subs, sub.saved())
 		}
 	}
 	s.m.left(s, keep)
@@ -208,26 +203,15 @@ func (s *Session) End(why protocol.Reason) {
 	}
 }
 
-// saved tells where the subscription goes on: at QoS 1 behind what the client
-// has acknowledged, at QoS 0 from now, for what is on a cable that was cut is
-// known to nobody. A client that counts for itself says where to go on in its
-// connect command.
-func (sub *subscription) saved(filter string) saved {
-	out := saved{filter: filter, qos: sub.qos, presence: sub.presence}
-	if sub.qos > 0 && !topic.Filter(filter).Wildcard() {
-		out.at = &message.Position{Epoch: sub.epoch, Seq: sub.acked}
-	}
-	return out
-}
-
 // onTimer runs on the wheel.
-func (s *Session) onTimer(now time.Time) {
+func (s *Session) onTimer(at time.Time) {
+	now := s.m.momentOf(at)
 	s.mu.Lock()
 	if s.ended {
 		s.mu.Unlock()
 		return
 	}
-	ping, end, next := s.live.step(now)
+	ping, end, next := s.live.step(&s.m.pace, now)
 	s.mu.Unlock()
 	if end.Code != "" {
 		s.leave(end, 0)
@@ -236,25 +220,25 @@ func (s *Session) onTimer(now time.Time) {
 	if ping {
 		s.conn.Deliver(s.m.ping)
 	}
-	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
+	s.m.wheel.Set(&s.timer, now.until(next), s.onTimer)
 }
 
 func (s *Session) describe() Described {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Described{
-		Session: s.id, User: s.user, Transport: s.info.Transport, Address: s.info.Address,
-		Device: s.device, Since: s.since, Subscriptions: len(s.subs),
+		Session: s.id, User: s.user, Transport: s.transport, Address: s.address,
+		Device: s.device, Since: s.m.timeOf(s.since), Subscriptions: s.subs.len(),
 	}
 }
 
 // reauthorize ends the subscriptions the client may no longer have.
 func (s *Session) reauthorize(ctx context.Context) int {
+	who := s.Identity()
 	s.mu.Lock()
-	who := s.identity
-	filters := make([]string, 0, len(s.subs))
-	for f := range s.subs {
-		filters = append(filters, f)
+	filters := make([]string, 0, s.subs.len())
+	for sub := range s.subs.all() {
+		filters = append(filters, string(sub.feed.Filter()))
 	}
 	s.mu.Unlock()
 	n := 0
@@ -273,8 +257,7 @@ func (s *Session) reauthorize(ctx context.Context) int {
 // drop ends one subscription.
 func (s *Session) drop(filter string) bool {
 	s.mu.Lock()
-	sub := s.subs[filter]
-	delete(s.subs, filter)
+	sub := s.subs.remove(filter)
 	s.mu.Unlock()
 	if sub == nil {
 		return false
