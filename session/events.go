@@ -25,7 +25,7 @@ type Event struct {
 // counted and logged.
 type events struct {
 	log     *slog.Logger
-	queue   chan Event
+	queue   chan *Event
 	dropped atomic.Uint64
 
 	mu    sync.RWMutex
@@ -33,7 +33,7 @@ type events struct {
 }
 
 func newEvents(log *slog.Logger) *events {
-	return &events{log: log, queue: make(chan Event, maxEvents)}
+	return &events{log: log, queue: make(chan *Event, maxEvents)}
 }
 
 // OnEvent adds a hook that is called with every event, one at a time.
@@ -51,7 +51,7 @@ func (e *events) emit(ev Event) {
 		return
 	}
 	select {
-	case e.queue <- ev:
+	case e.queue <- &ev:
 	default:
 		if n := e.dropped.Add(1); n&(n-1) == 0 { // log at 1, 2, 4, 8 …
 			e.log.Warn("the application is too slow for its connect and disconnect hooks: events dropped", "total", n)
@@ -63,12 +63,12 @@ func (e *events) run(ctx context.Context) {
 	for {
 		select {
 		case ev := <-e.queue:
-			e.call(ev)
+			e.call(*ev)
 		case <-ctx.Done():
 			for { // what happened before the end is still told
 				select {
 				case ev := <-e.queue:
-					e.call(ev)
+					e.call(*ev)
 				default:
 					return
 				}

@@ -71,13 +71,14 @@ func (c *conn) Abort() { c.line.Abort() }
 // Data feeds what the client sends to the session.
 func (c *conn) Data(data []byte) error {
 	c.s.stats.bytesIn.Add(uint64(len(data)))
-	r := c.partial
-	if r == nil {
-		r = &reader{limit: c.s.limits.MessageBytes}
+	r := reader{limit: c.s.limits.MessageBytes}
+	if c.partial != nil {
+		r = *c.partial
 	}
 	err := r.feed(data, c.handle)
 	if c.partial = nil; r.incomplete() {
-		c.partial = r
+		kept := r // r itself stays on the stack
+		c.partial = &kept
 	}
 	var bad *framingError
 	if errors.As(err, &bad) {
