@@ -38,12 +38,6 @@ type shard struct {
 	topics map[string]*list
 }
 
-// list is read without a lock by those who hold its slice: adding writes only
-// behind the length that they know, removing makes a new one.
-type list struct {
-	subs []Subscriber
-}
-
 // New returns an empty Hub.
 func New() *Hub {
 	h := &Hub{seed: maphash.MakeSeed()}
@@ -68,7 +62,7 @@ func (h *Hub) Subscribe(f topic.Filter, s Subscriber) (first bool) {
 			l = &list{}
 			h.wild.Set(f, l)
 		}
-		l.subs = append(l.subs, s)
+		l.add(s)
 		return !ok
 	}
 	sh := h.shard(string(f))
@@ -76,10 +70,10 @@ func (h *Hub) Subscribe(f topic.Filter, s Subscriber) (first bool) {
 	defer sh.mu.Unlock()
 	l := sh.topics[string(f)]
 	if l == nil {
-		sh.topics[string(f)] = &list{subs: []Subscriber{s}}
+		sh.topics[string(f)] = &list{tail: []Subscriber{s}}
 		return true
 	}
-	l.subs = append(l.subs, s)
+	l.add(s)
 	return false
 }
 
@@ -107,76 +101,55 @@ func (h *Hub) Unsubscribe(f topic.Filter, s Subscriber) (last bool) {
 	return true
 }
 
-// remove reports whether the list is empty afterwards.
-func (l *list) remove(s Subscriber) bool {
-	for i, x := range l.subs {
-		if x == s {
-			next := make([]Subscriber, 0, len(l.subs)-1)
-			next = append(next, l.subs[:i]...)
-			l.subs = append(next, l.subs[i+1:]...)
-			break
-		}
-	}
-	return len(l.subs) == 0
-}
-
 // Deliver hands d to everyone who wants name and returns how many they were.
 func (h *Hub) Deliver(name topic.Name, d *Delivery) int {
 	exact := h.subscribers(string(name))
-	var wild [4][]Subscriber
+	var wild [4]list
 	others := wild[:0]
 	h.mu.RLock()
 	if h.wild.Len() > 0 {
 		h.wild.Match(name, func(l *list) bool {
-			others = append(others, l.subs)
+			others = append(others, *l)
 			return true
 		})
 	}
 	h.mu.RUnlock()
 	switch {
 	case len(others) == 0:
-		return deliver(exact, d)
-	case len(exact) == 0 && len(others) == 1:
-		return deliver(others[0], d)
+		return exact.deliver(d)
+	case exact.len() == 0 && len(others) == 1:
+		return others[0].deliver(d)
 	}
 	return h.deliverOnce(exact, others, d)
 }
 
-func (h *Hub) subscribers(name string) []Subscriber {
+// subscribers returns a snapshot of those who want exactly name.
+func (h *Hub) subscribers(name string) list {
 	sh := h.shard(name)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	if l := sh.topics[name]; l != nil {
-		return l.subs
+		return *l
 	}
-	return nil
-}
-
-func deliver(subs []Subscriber, d *Delivery) int {
-	for _, s := range subs {
-		s.Deliver(d)
-	}
-	return len(subs)
+	return list{}
 }
 
 // deliverOnce serves receivers that may be in several lists.
-func (h *Hub) deliverOnce(exact []Subscriber, others [][]Subscriber, d *Delivery) int {
+func (h *Hub) deliverOnce(exact list, others []list, d *Delivery) int {
 	seen, _ := h.seens.Get().(map[any]struct{})
 	n := 0
-	once := func(subs []Subscriber) {
-		for _, s := range subs {
-			owner := s.Owner()
-			if _, again := seen[owner]; again {
-				continue
-			}
-			seen[owner] = struct{}{}
-			s.Deliver(d)
-			n++
+	once := func(s Subscriber) {
+		owner := s.Owner()
+		if _, again := seen[owner]; again {
+			return
 		}
+		seen[owner] = struct{}{}
+		s.Deliver(d)
+		n++
 	}
-	once(exact)
-	for _, subs := range others {
-		once(subs)
+	exact.each(once)
+	for i := range others {
+		others[i].each(once)
 	}
 	clear(seen)
 	h.seens.Put(seen)
@@ -201,12 +174,13 @@ func (h *Hub) Topics() int {
 // Subscribers returns how many want exactly f.
 func (h *Hub) Subscribers(f topic.Filter) int {
 	if !f.Wildcard() {
-		return len(h.subscribers(string(f)))
+		l := h.subscribers(string(f))
+		return l.len()
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if l, ok := h.wild.Get(f); ok {
-		return len(l.subs)
+		return l.len()
 	}
 	return 0
 }
