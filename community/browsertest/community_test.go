@@ -185,7 +185,27 @@ func TestEveryPageIsQuiet(t *testing.T) {
 			t.Errorf("%s is wider than the window", path)
 		}
 	}
+	ann.open("/chat/new")
+	ann.fill("#title", "Saturday")
+	ask[bool](ann, `(document.querySelector('[name="private"]').click(), document.querySelector('main form').requestSubmit(), true)`)
+	ann.until(`document.body.dataset.page === 'chat'`)
+	ann.live()
+	ann.fill("#user", "@priya")
+	ann.press("\r")
+	ann.until(`document.querySelector('.aside').textContent.includes('@priya')`)
+	ann.shoot("member-group")
 	ann.clean()
+
+	admin := openBrowser(t, w.first.Handle, w.http.URL)
+	admin.open("/signin?next=/u/priya")
+	admin.fill("#name", w.first.Handle)
+	admin.fill("#password", w.first.Password)
+	admin.press("\r")
+	admin.until(`document.querySelector('#role')`)
+	admin.live()
+	admin.shoot("admin-profile")
+	admin.clean()
+
 	ann.open("/nowhere") // the browser itself notes the status
 	ann.until(`document.body.dataset.page === 'error'`)
 	ann.shoot("error")
