@@ -63,7 +63,10 @@ func TestPublishReachesSockets(t *testing.T) {
 		}
 	}
 	_, _, metrics := r.do("GET", "/metrics", "")
-	for _, want := range []string{"\nparley_messages_published_total 1\n", "\nparley_connections 4\n", "\nparley_messages_delivered_total 4\n"} {
+	for _, want := range []string{
+		"\nparley_messages_published_total 1\n", "\nparley_connections 4\n", "\nparley_messages_delivered_total 4\n",
+		`parley_http_request_duration_seconds_count{code="101",route="/ws"} 4`,
+	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics lack %q", want)
 		}
