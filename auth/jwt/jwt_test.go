@@ -102,6 +102,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"not a token", "hello", auth.CodeTokenInvalid, symmetric},
 		{"three empty parts", "..", auth.CodeTokenInvalid, symmetric},
 		{"too long", strings.Repeat("a", 17<<10), auth.CodeTokenInvalid, symmetric},
+		{"line break", good[:len(good)-3] + "\n" + good[len(good)-3:], auth.CodeTokenInvalid, symmetric},
 		{"expired", hsClaims(golang.MapClaims{"sub": "u1", "exp": time.Now().Add(-time.Minute).Unix()}), auth.CodeTokenExpired, symmetric},
 		{"not yet valid", hsClaims(golang.MapClaims{"sub": "u1", "exp": soon(), "nbf": time.Now().Add(time.Minute).Unix()}), auth.CodeTokenInvalid, symmetric},
 		{"no exp", hsClaims(golang.MapClaims{"sub": "u1"}), auth.CodeTokenInvalid, symmetric},
