@@ -15,11 +15,13 @@ import (
 	"github.com/parleyhq/parley/topic"
 )
 
-// What arrives while a feed reads history is bounded in number and bytes. Above
-// that the history is simply read once more, up to where it has got to.
+// What arrives before a feed is live is bounded in number and bytes. Above
+// that the history is simply read once more, up to where it has got to; a
+// pattern has no history to read, and more patience.
 const (
 	maxPending      = 256
 	maxPendingBytes = 256 << 10
+	morePatience    = 16
 )
 
 // historyPage is how many messages are read at once.
@@ -343,7 +345,7 @@ func (f *Feed) wait(d *hub.Delivery) bool {
 		return true
 	case f.live.Load():
 		return false
-	case len(f.pending) >= maxPending || f.bytes >= maxPendingBytes:
+	case f.full():
 		f.missed = true
 	default:
 		f.pending = append(f.pending, d)
@@ -352,6 +354,14 @@ func (f *Feed) wait(d *hub.Delivery) bool {
 		}
 	}
 	return true
+}
+
+func (f *Feed) full() bool {
+	times := 1
+	if f.req.Filter.Wildcard() {
+		times = morePatience
+	}
+	return len(f.pending) >= times*maxPending || f.bytes >= times*maxPendingBytes
 }
 
 // Owner is the receiver, so that one who wants a message twice gets it once.
