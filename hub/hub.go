@@ -38,12 +38,6 @@ type shard struct {
 	topics map[string]*list
 }
 
-// list is read without a lock by those who hold its slice: adding writes only
-// behind the length that they know, removing makes a new one.
-type list struct {
-	subs []Subscriber
-}
-
 // New returns an empty Hub.
 func New() *Hub {
 	h := &Hub{seed: maphash.MakeSeed()}
@@ -58,7 +52,8 @@ func (h *Hub) shard(name string) *shard {
 	return &h.exact[maphash.String(h.seed, name)%shards]
 }
 
-// Subscribe adds s to those who want f. It reports whether it is the first.
+// Subscribe adds s, which must not be there already, to those who want f. It
+// reports whether it is the first.
 func (h *Hub) Subscribe(f topic.Filter, s Subscriber) (first bool) {
 	if f.Wildcard() {
 		h.mu.Lock()
@@ -68,19 +63,20 @@ func (h *Hub) Subscribe(f topic.Filter, s Subscriber) (first bool) {
 			l = &list{}
 			h.wild.Set(f, l)
 		}
-		l.subs = append(l.subs, s)
+		l.add(s)
 		return !ok
 	}
 	sh := h.shard(string(f))
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	l := sh.topics[string(f)]
-	if l == nil {
-		sh.topics[string(f)] = &list{subs: []Subscriber{s}}
-		return true
+	first = l == nil
+	if first {
+		l = &list{}
+		sh.topics[string(f)] = l
 	}
-	l.subs = append(l.subs, s)
-	return false
+	l.add(s)
+	return first
 }
 
 // Unsubscribe removes s from those who want f. It reports whether it was the
@@ -107,19 +103,6 @@ func (h *Hub) Unsubscribe(f topic.Filter, s Subscriber) (last bool) {
 	return true
 }
 
-// remove reports whether the list is empty afterwards.
-func (l *list) remove(s Subscriber) bool {
-	for i, x := range l.subs {
-		if x == s {
-			next := make([]Subscriber, 0, len(l.subs)-1)
-			next = append(next, l.subs[:i]...)
-			l.subs = append(next, l.subs[i+1:]...)
-			break
-		}
-	}
-	return len(l.subs) == 0
-}
-
 // Deliver hands d to everyone who wants name and returns how many they were.
 func (h *Hub) Deliver(name topic.Name, d *Delivery) int {
 	exact := h.subscribers(string(name))
@@ -128,7 +111,7 @@ func (h *Hub) Deliver(name topic.Name, d *Delivery) int {
 	h.mu.RLock()
 	if h.wild.Len() > 0 {
 		h.wild.Match(name, func(l *list) bool {
-			others = append(others, l.subs)
+			others = append(others, l.share())
 			return true
 		})
 	}
@@ -147,7 +130,7 @@ func (h *Hub) subscribers(name string) []Subscriber {
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	if l := sh.topics[name]; l != nil {
-		return l.subs
+		return l.share()
 	}
 	return nil
 }
@@ -200,12 +183,18 @@ func (h *Hub) Topics() int {
 
 // Subscribers returns how many want exactly f.
 func (h *Hub) Subscribers(f topic.Filter) int {
-	if !f.Wildcard() {
-		return len(h.subscribers(string(f)))
+	if f.Wildcard() {
+		h.mu.RLock()
+		defer h.mu.RUnlock()
+		if l, ok := h.wild.Get(f); ok {
+			return len(l.subs)
+		}
+		return 0
 	}
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	if l, ok := h.wild.Get(f); ok {
+	sh := h.shard(string(f))
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	if l := sh.topics[string(f)]; l != nil {
 		return len(l.subs)
 	}
 	return 0
