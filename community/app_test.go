@@ -2,15 +2,18 @@ package community_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,9 +38,48 @@ type town struct {
 	first community.FirstStart
 }
 
+// model is a furnished database and how to sign in to it. Furnishing takes a moment, so it is
+// done once and copied.
+type model struct {
+	file  []byte
+	first community.FirstStart
+}
+
+var furnished = sync.OnceValues(func() (m model, err error) {
+	dir, err := os.MkdirTemp("", "parley-model")
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path := filepath.Join(dir, "community.db")
+	log := slog.New(slog.DiscardHandler)
+	live := parley.New(append(community.LiveOptions(), parley.WithLogger(log))...)
+	defer func() { err = errors.Join(err, live.Shutdown(context.Background())) }()
+	app, err := community.New(context.Background(), community.Config{Path: path, Live: live, Log: log})
+	if err != nil {
+		return m, err
+	}
+	m.first, err = app.Bootstrap(context.Background())
+	if err = errors.Join(err, app.Close()); err != nil {
+		return m, err
+	}
+	m.file, err = os.ReadFile(path)
+	return m, err
+})
+
 func newTown(t testing.TB) *town {
 	t.Helper()
-	return openTown(t, filepath.Join(t.TempDir(), "community.db"))
+	m, err := furnished()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "community.db")
+	if err := os.WriteFile(path, m.file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := openTown(t, path)
+	w.first = m.first
+	return w
 }
 
 func openTown(t testing.TB, path string) *town {

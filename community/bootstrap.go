@@ -42,7 +42,7 @@ func (a *App) Bootstrap(ctx context.Context) (FirstStart, error) {
 	if err != nil {
 		return FirstStart{}, err
 	}
-	if err := sample.Plant(ctx, a.db, a.accounts, a.now()); err != nil {
+	if err := sample.Plant(ctx, a.db, a.now()); err != nil {
 		return FirstStart{}, err
 	}
 	err = a.db.Write(ctx, func(ctx context.Context, tx store.Tx) error {

@@ -52,7 +52,8 @@ func (h *Hub) shard(name string) *shard {
 	return &h.exact[maphash.String(h.seed, name)%shards]
 }
 
-// Subscribe adds s to those who want f. It reports whether it is the first.
+// Subscribe adds s, which must not be there already, to those who want f. It
+// reports whether it is the first.
 func (h *Hub) Subscribe(f topic.Filter, s Subscriber) (first bool) {
 	if f.Wildcard() {
 		h.mu.Lock()
@@ -69,12 +70,13 @@ func (h *Hub) Subscribe(f topic.Filter, s Subscriber) (first bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	l := sh.topics[string(f)]
-	if l == nil {
-		sh.topics[string(f)] = &list{tail: []Subscriber{s}}
-		return true
+	first = l == nil
+	if first {
+		l = &list{}
+		sh.topics[string(f)] = l
 	}
 	l.add(s)
-	return false
+	return first
 }
 
 // Unsubscribe removes s from those who want f. It reports whether it was the
@@ -104,52 +106,60 @@ func (h *Hub) Unsubscribe(f topic.Filter, s Subscriber) (last bool) {
 // Deliver hands d to everyone who wants name and returns how many they were.
 func (h *Hub) Deliver(name topic.Name, d *Delivery) int {
 	exact := h.subscribers(string(name))
-	var wild [4]list
+	var wild [4][]Subscriber
 	others := wild[:0]
 	h.mu.RLock()
 	if h.wild.Len() > 0 {
 		h.wild.Match(name, func(l *list) bool {
-			others = append(others, *l)
+			others = append(others, l.share())
 			return true
 		})
 	}
 	h.mu.RUnlock()
 	switch {
 	case len(others) == 0:
-		return exact.deliver(d)
-	case exact.len() == 0 && len(others) == 1:
-		return others[0].deliver(d)
+		return deliver(exact, d)
+	case len(exact) == 0 && len(others) == 1:
+		return deliver(others[0], d)
 	}
 	return h.deliverOnce(exact, others, d)
 }
 
-// subscribers returns a snapshot of those who want exactly name.
-func (h *Hub) subscribers(name string) list {
+func (h *Hub) subscribers(name string) []Subscriber {
 	sh := h.shard(name)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	if l := sh.topics[name]; l != nil {
-		return *l
+		return l.share()
 	}
-	return list{}
+	return nil
+}
+
+func deliver(subs []Subscriber, d *Delivery) int {
+	for _, s := range subs {
+		s.Deliver(d)
+	}
+	return len(subs)
 }
 
 // deliverOnce serves receivers that may be in several lists.
-func (h *Hub) deliverOnce(exact list, others []list, d *Delivery) int {
+func (h *Hub) deliverOnce(exact []Subscriber, others [][]Subscriber, d *Delivery) int {
 	seen, _ := h.seens.Get().(map[any]struct{})
 	n := 0
-	once := func(s Subscriber) {
-		owner := s.Owner()
-		if _, again := seen[owner]; again {
-			return
+	once := func(subs []Subscriber) {
+		for _, s := range subs {
+			owner := s.Owner()
+			if _, again := seen[owner]; again {
+				continue
+			}
+			seen[owner] = struct{}{}
+			s.Deliver(d)
+			n++
 		}
-		seen[owner] = struct{}{}
-		s.Deliver(d)
-		n++
 	}
-	exact.each(once)
-	for i := range others {
-		others[i].each(once)
+	once(exact)
+	for _, subs := range others {
+		once(subs)
 	}
 	clear(seen)
 	h.seens.Put(seen)
@@ -173,14 +183,19 @@ func (h *Hub) Topics() int {
 
 // Subscribers returns how many want exactly f.
 func (h *Hub) Subscribers(f topic.Filter) int {
-	if !f.Wildcard() {
-		l := h.subscribers(string(f))
-		return l.len()
+	if f.Wildcard() {
+		h.mu.RLock()
+		defer h.mu.RUnlock()
+		if l, ok := h.wild.Get(f); ok {
+			return len(l.subs)
+		}
+		return 0
 	}
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	if l, ok := h.wild.Get(f); ok {
-		return l.len()
+	sh := h.shard(string(f))
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	if l := sh.topics[string(f)]; l != nil {
+		return len(l.subs)
 	}
 	return 0
 }

@@ -1,90 +1,78 @@
 package hub
 
-import "slices"
+import (
+	"slices"
+	"sync/atomic"
+)
 
-// block is how many subscribers one removal copies.
-const block = 128
+// shortList is the length up to which a subscriber is searched for rather than
+// looked up.
+const shortList = 32
 
-// list is the subscribers of one filter. A copy of its value is a snapshot
-// that stays as it is while the list goes on: adding writes only behind what a
-// snapshot shows, removing replaces the block it changes. So a message takes no
-// lock while it is handed out, and one of many thousand can leave for the price
-// of a few kilobytes.
+// list is the subscribers of one filter, in no order. It is changed under the
+// lock that guards it and read without one by whoever has shared its slice:
+// adding writes only behind the length they know, and removing makes a copy
+// first. So a delivery costs no copy, and of many who leave between two
+// deliveries, as when a room with a hundred thousand people ends, only the
+// first makes one.
 type list struct {
-	full []*[block]Subscriber
-	tail []Subscriber
+	subs   []Subscriber
+	place  map[Subscriber]int // in subs; nil while the list is short
+	shared atomic.Bool        // somebody may be reading subs
 }
 
-func (l *list) len() int { return len(l.full)*block + len(l.tail) }
+// share returns the subscribers for reading. The lock may be held for reading
+// only.
+func (l *list) share() []Subscriber {
+	if !l.shared.Load() {
+		l.shared.Store(true)
+	}
+	return l.subs
+}
 
 func (l *list) add(s Subscriber) {
-	l.tail = append(l.tail, s)
-	if len(l.tail) == block {
-		l.full = append(l.full, (*[block]Subscriber)(l.tail))
-		l.tail = nil
+	l.subs = append(l.subs, s)
+	switch n := len(l.subs); {
+	case l.place != nil:
+		l.place[s] = n - 1
+	case n > shortList:
+		l.place = make(map[Subscriber]int, 2*n)
+		for i, x := range l.subs {
+			l.place[x] = i
+		}
 	}
 }
 
 // remove reports whether the list is empty afterwards.
 func (l *list) remove(s Subscriber) bool {
-	if i := slices.Index(l.tail, s); i >= 0 {
-		l.tail = slices.Concat(l.tail[:i], l.tail[i+1:])
-		return l.len() == 0
+	i := l.find(s)
+	if i < 0 {
+		return len(l.subs) == 0
 	}
-	for b, subs := range l.full {
-		i := slices.Index(subs[:], s)
-		if i < 0 {
-			continue
-		}
-		last := l.pop() // it takes the place of s
-		if b < len(l.full) {
-			changed := *subs
-			changed[i] = last
-			l.full = slices.Clone(l.full)
-			l.full[b] = &changed
-		} else if i < len(l.tail) { // the block that held s is the tail now
-			l.tail = slices.Clone(l.tail)
-			l.tail[i] = last
-		}
-		break
+	if l.shared.Load() || cap(l.subs) > 4*max(len(l.subs), shortList) {
+		l.subs = slices.Clone(l.subs)
+		l.shared.Store(false)
 	}
-	return l.len() == 0
+	last := len(l.subs) - 1
+	moved := l.subs[last]
+	l.subs[i], l.subs[last] = moved, nil
+	l.subs = l.subs[:last]
+	if l.place != nil {
+		l.place[moved] = i
+		delete(l.place, s)
+		if last < shortList/2 {
+			l.place = nil
+		}
+	}
+	return last == 0
 }
 
-// pop takes the last subscriber off. What is left has no spare room, so that
-// adding makes a new array rather than write where a snapshot looks.
-func (l *list) pop() Subscriber {
-	if len(l.tail) == 0 {
-		n := len(l.full) - 1
-		l.tail = slices.Clip(l.full[n][:])
-		l.full = l.full[:n:n]
+func (l *list) find(s Subscriber) int {
+	if l.place == nil {
+		return slices.Index(l.subs, s)
 	}
-	n := len(l.tail) - 1
-	last := l.tail[n]
-	l.tail = l.tail[:n:n]
-	return last
-}
-
-// each calls f for every subscriber.
-func (l *list) each(f func(Subscriber)) {
-	for _, subs := range l.full {
-		for _, s := range subs {
-			f(s)
-		}
+	if i, ok := l.place[s]; ok {
+		return i
 	}
-	for _, s := range l.tail {
-		f(s)
-	}
-}
-
-func (l *list) deliver(d *Delivery) int {
-	for _, subs := range l.full {
-		for _, s := range subs {
-			s.Deliver(d)
-		}
-	}
-	for _, s := range l.tail {
-		s.Deliver(d)
-	}
-	return l.len()
+	return -1
 }

@@ -14,6 +14,7 @@ package parleytest
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -42,6 +43,12 @@ type Server struct {
 // client is. More routes can be added. Everything ends with the test.
 func Serve(tb testing.TB, live *parley.Live, routes ...func(*gin.Engine)) *Server {
 	tb.Helper()
+	return ServeOn(tb, nil, live, routes...)
+}
+
+// ServeOn is Serve on a listener of the test's own, which it closes.
+func ServeOn(tb testing.TB, listener net.Listener, live *parley.Live, routes ...func(*gin.Engine)) *Server {
+	tb.Helper()
 	before := goleak.IgnoreCurrent()
 	gin.SetMode(gin.TestMode)
 	r := gin.New()
@@ -50,7 +57,13 @@ func Serve(tb testing.TB, live *parley.Live, routes ...func(*gin.Engine)) *Serve
 	for _, add := range routes {
 		add(r)
 	}
-	h := httptest.NewServer(r)
+	h := httptest.NewUnstartedServer(r)
+	h.Config.ReadHeaderTimeout = patience // a handshake that is never finished is cut
+	if listener != nil {
+		_ = h.Listener.Close() // it was not used
+		h.Listener = listener
+	}
+	h.Start()
 	tb.Cleanup(func() {
 		ctx, stop := context.WithTimeout(context.Background(), patience)
 		defer stop()

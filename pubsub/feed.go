@@ -15,11 +15,13 @@ import (
 	"github.com/parleyhq/parley/topic"
 )
 
-// What arrives while a feed reads history is bounded in number and bytes. Above
-// that the history is simply read once more, up to where it has got to.
+// What arrives before a feed is live is bounded in number and bytes. Above
+// that the history is simply read once more, up to where it has got to; a
+// pattern has no history to read, and more patience.
 const (
 	maxPending      = 256
 	maxPendingBytes = 256 << 10
+	morePatience    = 16
 )
 
 // historyPage is how many messages are read at once.
@@ -368,7 +370,7 @@ func (f *Feed) wait(d *hub.Delivery) bool {
 		return true
 	case f.live.Load():
 		return false
-	case len(o.pending) >= maxPending || o.bytes >= maxPendingBytes:
+	case f.full(o):
 		o.missed = true
 	default:
 		o.pending = append(o.pending, d)
@@ -377,6 +379,14 @@ func (f *Feed) wait(d *hub.Delivery) bool {
 		}
 	}
 	return true
+}
+
+func (f *Feed) full(o *opening) bool {
+	times := 1
+	if f.wild {
+		times = morePatience
+	}
+	return len(o.pending) >= times*maxPending || o.bytes >= times*maxPendingBytes
 }
 
 // Owner is the receiver, so that one who wants a message twice gets it once.

@@ -46,6 +46,15 @@ func identifyRequest(c *gin.Context) {
 	c.Header(requestIDHeader, id)
 }
 
+// statusOf is how a request was answered. Gin does not see what is written once a
+// connection is taken over, and says 200.
+func statusOf(c *gin.Context) int {
+	if status := c.Writer.Status(); status != http.StatusOK || c.FullPath() != pathLive {
+		return status
+	}
+	return http.StatusSwitchingProtocols
+}
+
 // logRequest writes one line for each request when it is answered. The query is
 // left out: it may hold a ticket.
 func logRequest(log *slog.Logger) gin.HandlerFunc {
@@ -53,7 +62,7 @@ func logRequest(log *slog.Logger) gin.HandlerFunc {
 		started := time.Now()
 		c.Next()
 		level := slog.LevelDebug
-		switch status := c.Writer.Status(); {
+		switch status := statusOf(c); {
 		case status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable:
 			level = slog.LevelError
 		case status >= http.StatusBadRequest && status != http.StatusNotFound:
@@ -66,7 +75,7 @@ func logRequest(log *slog.Logger) gin.HandlerFunc {
 			slog.String("request", c.Request.Header.Get(requestIDHeader)),
 			slog.String("method", c.Request.Method),
 			slog.String("path", c.Request.URL.Path),
-			slog.Int("status", c.Writer.Status()),
+			slog.Int("status", statusOf(c)),
 			slog.Float64("took_ms", float64(time.Since(started).Microseconds())/1000),
 			slog.String("address", c.ClientIP()),
 		}

@@ -38,6 +38,6 @@ func measure(r prometheus.Registerer) gin.HandlerFunc {
 		if route == "" {
 			route = "none"
 		}
-		seconds.WithLabelValues(route, strconv.Itoa(c.Writer.Status())).Observe(time.Since(started).Seconds())
+		seconds.WithLabelValues(route, strconv.Itoa(statusOf(c))).Observe(time.Since(started).Seconds())
 	}
 }

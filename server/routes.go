@@ -39,6 +39,7 @@ func (s *Server) routes(registry *prometheus.Registry) (http.Handler, error) {
 		return nil, fmt.Errorf("trusted_proxies: %w", err)
 	}
 	r.Use(identifyRequest, logRequest(s.log), measure(registry), recoverPanic(s.log))
+	r.Use(func(c *gin.Context) { c.Header("X-Content-Type-Options", "nosniff") })
 
 	identify := func(*gin.Context) {}
 	if s.app != nil {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -63,7 +64,10 @@ func TestPublishReachesSockets(t *testing.T) {
 		}
 	}
 	_, _, metrics := r.do("GET", "/metrics", "")
-	for _, want := range []string{"\nparley_messages_published_total 1\n", "\nparley_connections 4\n", "\nparley_messages_delivered_total 4\n"} {
+	for _, want := range []string{
+		"\nparley_messages_published_total 1\n", "\nparley_connections 4\n", "\nparley_messages_delivered_total 4\n",
+		`parley_http_request_duration_seconds_count{code="101",route="/ws"} 4`,
+	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics lack %q", want)
 		}
@@ -299,5 +303,50 @@ func damage(t *testing.T, data string) {
 	}
 	if err := os.WriteFile(dir.File("keys/token.key"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What stands in the file is what holds: rules, topics, limits, and visitors.
+func TestConfiguredRulesTopicsAndLimits(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t)
+	cfg.Anonymous = true
+	cfg.Limits.Subscriptions, cfg.Limits.MessageBytes = 1, 2048
+	cfg.Topics = []config.Topic{{Pattern: "news/#", History: 2, NoPresence: true}}
+	cfg.Rules = []config.Rule{
+		{Roles: []string{"*"}, Actions: []string{"subscribe", "history"}, Pattern: "news/#"},
+		{Roles: []string{"member"}, Actions: []string{"publish"}, Pattern: "news/#"},
+	}
+	r := start(t, cfg)
+	visitor := r.open()
+	if got := connect(visitor, ""); got.GetConnected() == nil || got.GetConnected().GetUser() != "" {
+		t.Fatal(got)
+	}
+	visitor.Subscribe("news/today")
+	again := visitor.Do(&parleyv1.Command{Command: &parleyv1.Command_Subscribe{Subscribe: &parleyv1.Subscribe{Topic: "news/sport"}}})
+	if again.GetError().GetCode() != "limit_reached" {
+		t.Errorf("a second subscription: %v", again)
+	}
+	said := visitor.Do(&parleyv1.Command{Command: &parleyv1.Command_Publish{Publish: &parleyv1.Publish{Topic: "news/today"}}})
+	if said.GetError().GetNumber() != http.StatusForbidden {
+		t.Errorf("a visitor publishes: %v", said)
+	}
+	member := "Bearer " + annsToken(t, cfg.Data, time.Hour)
+	for range 3 {
+		if status, _, body := r.do("POST", "/api/v1/publish", `{"topic":"news/today","type":"n"}`, "Authorization", member); status != http.StatusOK {
+			t.Fatal(status, body)
+		}
+		visitor.Expect("n")
+	}
+	large := `{"topic":"news/today","payload":"` + strings.Repeat("x", 2048) + `"}`
+	if status, _, body := r.do("POST", "/api/v1/publish", large, "Authorization", member); status != http.StatusRequestEntityTooLarge {
+		t.Error(status, body)
+	}
+	key := "Bearer " + apiKey
+	if _, _, body := r.do("GET", "/api/v1/history?topic=news/today&after_seq=0", "", "Authorization", key); strings.Count(body, `"id"`) != 2 {
+		t.Errorf("two of three are kept: %s", body)
+	}
+	if status, _, body := r.do("GET", "/api/v1/presence?topic=news/today", "", "Authorization", key); status != http.StatusNotFound {
+		t.Error(status, body)
 	}
 }

@@ -45,10 +45,10 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 	s.identity = &who
 	s.live.connectBy, s.live.expires = 0, s.m.expiryOf(who)
 	s.live.lastPing, s.live.waiting = now, false
-	next := s.live.next(&s.m.pace, now)
+	next := s.live.next(now)
 	s.mu.Unlock()
 	s.connected.Store(true)
-	s.m.wheel.Set(&s.timer, now.until(next), s.onTimer)
+	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
 	s.welcome(ctx, id, c, kept, resumed)
 	s.m.events.emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Connected: true, At: at})
 }
@@ -242,9 +242,9 @@ func (s *Session) refresh(id uint64, c *parleyv1.Refresh) {
 	s.mu.Lock()
 	s.identity = &who
 	s.live.expires = s.m.expiryOf(who)
-	next := s.live.next(&s.m.pace, now)
+	next := s.live.next(now)
 	s.mu.Unlock()
-	s.m.wheel.Set(&s.timer, now.until(next), s.onTimer)
+	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
 	s.reauthorize(ctx) // the new token may come with other roles
 	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Refreshed{Refreshed: &parleyv1.Refreshed{ExpiresInMs: expiresIn(who)}}})
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/parleyhq/parley/message"
@@ -51,6 +52,9 @@ func (d *detached) put(id string, r record, now time.Time) {
 	}
 	until := now.Add(d.window)
 	d.byID[id] = keptRecord{r, until}
+	if len(d.order) >= 2*d.limit { // clients that come and go quickly leave places behind
+		d.order = slices.DeleteFunc(d.order, d.stale)
+	}
 	d.order = append(d.order, keptID{id, until})
 }
 
@@ -74,9 +78,15 @@ func (d *detached) expire(now time.Time) {
 func (d *detached) shift() {
 	first := d.order[0]
 	d.order = d.order[1:]
-	if r, ok := d.byID[first.id]; ok && r.until.Equal(first.until) {
+	if !d.stale(first) {
 		delete(d.byID, first.id)
 	}
+}
+
+// stale reports whether a place in order belongs to a record that was taken.
+func (d *detached) stale(k keptID) bool {
+	r, ok := d.byID[k.id]
+	return !ok || !r.until.Equal(k.until)
 }
 
 func (d *detached) dropUser(user string) {

@@ -156,7 +156,8 @@ func (m *Manager) Accept(conn Conn, info Info) *Session {
 		who := info.Identity
 		s.identity = &who
 	}
-	s.live.connectBy = m.now().add(m.Limits.ConnectTimeout)
+	s.live.pace = &m.pace
+	s.live.connectBy = m.now().Add(m.Limits.ConnectTimeout)
 	m.counts.accepted.Add(1)
 	m.mu.Lock()
 	m.admitted--

@@ -125,8 +125,8 @@ func (s *Session) hear(now moment, active bool) {
 // it is refused, so that nobody waits for an answer. It counts as the generic
 // cell rate algorithm does, with one number: two seconds' worth may come at once.
 func (s *Session) allowed(now moment, frame []protocol.Incoming) bool {
-	if due := max(s.frames, now); now.until(due) < 2*time.Second {
-		s.frames = due.add(time.Second / time.Duration(s.m.Limits.FramesPerSecond))
+	if due := max(s.frames, now); due.Sub(now) < 2*time.Second {
+		s.frames = due.Add(time.Second / time.Duration(s.m.Limits.FramesPerSecond))
 		return true
 	}
 	tooMany := protocol.RateLimited.Errorf("more than %d frames a second: slow down", s.m.Limits.FramesPerSecond).After(time.Second)
@@ -211,7 +211,7 @@ func (s *Session) onTimer(at time.Time) {
 		s.mu.Unlock()
 		return
 	}
-	ping, end, next := s.live.step(&s.m.pace, now)
+	ping, end, next := s.live.step(now)
 	s.mu.Unlock()
 	if end.Code != "" {
 		s.leave(end, 0)
@@ -220,7 +220,7 @@ func (s *Session) onTimer(at time.Time) {
 	if ping {
 		s.conn.Deliver(s.m.ping)
 	}
-	s.m.wheel.Set(&s.timer, now.until(next), s.onTimer)
+	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
 }
 
 func (s *Session) describe() Described {

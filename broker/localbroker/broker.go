@@ -205,6 +205,9 @@ func (b *Broker) History(_ context.Context, name topic.Name, q broker.Query) (br
 
 // Retained is described at broker.Broker.
 func (b *Broker) Retained(_ context.Context, f topic.Filter) ([]*message.Message, error) {
+	if b.closed.Load() {
+		return nil, broker.ErrClosed
+	}
 	now := time.Now()
 	var out []*message.Message
 	take := func(l *log) {

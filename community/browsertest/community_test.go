@@ -56,8 +56,23 @@ func TestCommentArrivesLive(t *testing.T) {
 }
 
 func TestTenSecondsWithoutNetwork(t *testing.T) {
-	w := newTown(t)
-	wire := lay(t, w.address())
+	t.Parallel()
+	t.Run("cable cut", func(t *testing.T) {
+		t.Parallel()
+		w := newTown(t)
+		wire := lay(t, w.address())
+		tenSeconds(t, w, wire, func(*browser) { wire.sever() }, func(*browser) { wire.mend() })
+	})
+	t.Run("browser offline", func(t *testing.T) {
+		t.Parallel()
+		w := newTown(t)
+		tenSeconds(t, w, lay(t, w.address()), func(b *browser) { b.do(network(false)) }, func(b *browser) { b.do(network(true)) })
+	})
+}
+
+// tenSeconds lets two people write while one of them has no network.
+func tenSeconds(t *testing.T, w *town, wire *cable, cut, mend func(*browser)) {
+	t.Helper()
 	ann, ben := openBrowser(t, "ann", wire.url()), openBrowser(t, "ben", w.http.URL)
 	ann.signUp("/chat/lobby")
 	ben.signUp("/chat/lobby")
@@ -72,9 +87,9 @@ func TestTenSecondsWithoutNetwork(t *testing.T) {
 	ann.clean()
 	ben.clean()
 
-	wire.sever()
+	cut(ann)
 	ann.until(`document.documentElement.dataset.live !== 'connected'`)
-	cut := time.Now()
+	since := time.Now()
 	beat := time.NewTicker(time.Second)
 	defer beat.Stop()
 	for i := range 10 { // one line each a second, for ten seconds
@@ -89,8 +104,8 @@ func TestTenSecondsWithoutNetwork(t *testing.T) {
 	if ask[bool](ben, bodies+`.some((s) => s.startsWith('ann in'))`) {
 		t.Error("the cable was not cut")
 	}
-	t.Logf("without network for %s", time.Since(cut).Round(time.Millisecond))
-	wire.mend()
+	t.Logf("without network for %s", time.Since(since).Round(time.Millisecond))
+	mend(ann)
 
 	want := 21 // ann before, ten of each
 	said := bodies + `.filter((s) => /^(ann|ben) (before|in|outside)/.test(s))`
@@ -185,7 +200,27 @@ func TestEveryPageIsQuiet(t *testing.T) {
 			t.Errorf("%s is wider than the window", path)
 		}
 	}
+	ann.open("/chat/new")
+	ann.fill("#title", "Saturday")
+	ask[bool](ann, `(document.querySelector('[name="private"]').click(), document.querySelector('main form').requestSubmit(), true)`)
+	ann.until(`document.body.dataset.page === 'chat'`)
+	ann.live()
+	ann.fill("#user", "@priya")
+	ann.press("\r")
+	ann.until(`document.querySelector('.aside').textContent.includes('@priya')`)
+	ann.shoot("member-group")
 	ann.clean()
+
+	admin := openBrowser(t, w.first.Handle, w.http.URL)
+	admin.open("/signin?next=/u/priya")
+	admin.fill("#name", w.first.Handle)
+	admin.fill("#password", w.first.Password)
+	admin.press("\r")
+	admin.until(`document.querySelector('#role')`)
+	admin.live()
+	admin.shoot("admin-profile")
+	admin.clean()
+
 	ann.open("/nowhere") // the browser itself notes the status
 	ann.until(`document.body.dataset.page === 'error'`)
 	ann.shoot("error")

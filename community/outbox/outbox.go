@@ -20,12 +20,9 @@ const (
 	lastWait  = 5 * time.Second
 )
 
-// ErrRefused marks an event that can never be published. It is logged and left out, so that it
-// does not hold up what comes after it.
-var ErrRefused = errors.New("outbox: event refused")
-
 // Publisher brings an event to whoever listens now. An event may come again after a crash, with
-// the same ID: use it as the key of an idempotent publish. Any error but ErrRefused is retried.
+// the same ID: use it as the key of an idempotent publish. A failed event is tried again, and what
+// comes after it waits: order matters more than speed.
 type Publisher interface {
 	PublishEvent(ctx context.Context, e store.Event) error
 }
@@ -100,13 +97,7 @@ func (o *Outbox) publish(ctx context.Context, events []store.Event) error {
 	var gone []int64
 	var failed error
 	for _, e := range events {
-		err := o.to.PublishEvent(ctx, e)
-		if errors.Is(err, ErrRefused) {
-			o.log.Error("live event refused and left out", "event", e.ID, "type", e.Type, "topic", e.Topic, "user", e.ToUser, "error", err)
-			err = nil
-		}
-		if err != nil {
-			failed = err
+		if failed = o.to.PublishEvent(ctx, e); failed != nil {
 			break
 		}
 		gone = append(gone, e.ID)

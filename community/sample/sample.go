@@ -22,12 +22,16 @@ import (
 // before now.
 const before = 47*time.Hour + 40*time.Minute
 
+// joined is how long ago they signed up.
+const joined = 73 * 24 * time.Hour
+
 // Plant furnishes db as of now, before anybody is let in. It may be called again after it was interrupted: what is there
 // already is left as it is. The people get passwords that nobody knows.
-func Plant(ctx context.Context, db *store.DB, accounts *account.Service, now time.Time) error {
-	p := &planter{db: db, accounts: accounts}
-	p.clock.Store(now.Add(-before).UnixMilli())
+func Plant(ctx context.Context, db *store.DB, now time.Time) error {
+	p := &planter{db: db}
+	p.clock.Store(now.Add(-joined).UnixMilli())
 	clock := func() time.Time { return time.UnixMilli(p.clock.Load()) }
+	p.accounts = account.New(db, clock)
 	md := markup.New()
 	p.talk = talk.New(talk.Config{
 		DB: db, Markup: md, Now: clock, Wake: func() {}, PerSecond: 1000, Burst: 1000,
@@ -52,6 +56,7 @@ type planter struct {
 func (p *planter) pass(d time.Duration) { p.clock.Add(d.Milliseconds()) }
 
 func (p *planter) people(ctx context.Context) error {
+	defer p.pass(joined - before)
 	for _, who := range people() {
 		_, err := p.accounts.Create(ctx, who.handle, who.name, rand.Text(), store.Member)
 		if f, ok := fault.Of(err); ok && f.Text == fault.TakenHandle {
@@ -165,5 +170,14 @@ func (p *planter) say(ctx context.Context, conversation, key string, n int, l li
 	_, err := p.talk.Send(ctx, l.who, talk.Line{
 		Conversation: conversation, Key: fmt.Sprintf("sample-%s-%d", key, n), Body: l.says, ReplyTo: l.answers,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return p.db.Write(ctx, func(ctx context.Context, tx store.Tx) error {
+		u, err := tx.UserByHandle(ctx, l.who)
+		if err != nil {
+			return err
+		}
+		return tx.Seen(ctx, u.ID, p.clock.Load())
+	})
 }

@@ -49,11 +49,11 @@ func TestPlantTwice(t *testing.T) {
 		}
 		return rooms, posts, lines
 	}
-	if err := sample.Plant(t.Context(), db, accounts, time.Now()); err != nil {
+	if err := sample.Plant(t.Context(), db, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	r1, p1, l1 := count()
-	if err := sample.Plant(t.Context(), db, accounts, time.Now()); err != nil {
+	if err := sample.Plant(t.Context(), db, time.Now()); err != nil {
 		t.Fatalf("planting again: %v", err)
 	}
 	if r2, p2, l2 := count(); r1 != r2 || p1 != p2 || l1 != l2 || r1 == 0 || p1 == 0 {

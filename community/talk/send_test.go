@@ -18,7 +18,7 @@ import (
 )
 
 func TestSendersAtOnce(t *testing.T) {
-	const senders, lines = 32, 25 // every fifth line is sent twice: 20 % retries
+	const senders, lines = 32, 15 // every fifth line is sent twice: 20 % retries
 	h := newHall(t)
 	h.write(t, func(ctx context.Context, tx store.Tx) error {
 		for i := range senders {

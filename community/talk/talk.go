@@ -40,7 +40,7 @@ type Config struct {
 	Now    func() time.Time
 	// Wake is called after events were committed to the outbox. It must not block.
 	Wake func()
-	// PerSecond and Burst bound what one person may say. Zero means 5 and 30. Four times as much
+	// PerSecond and Burst bound what one person may say. Zero means 8 and 60. Four times as much
 	// is allowed of what their pages do by themselves.
 	PerSecond float64
 	Burst     int
@@ -61,10 +61,10 @@ type Service struct {
 // New makes the service.
 func New(c Config) *Service {
 	if c.PerSecond == 0 {
-		c.PerSecond = 5
+		c.PerSecond = 8
 	}
 	if c.Burst == 0 {
-		c.Burst = 30
+		c.Burst = 60
 	}
 	return &Service{
 		db: c.DB, draw: c.Draw, md: c.Markup, now: c.Now, wake: c.Wake,

@@ -47,7 +47,8 @@ func importedAs(f *File, e *ast.SelectorExpr, pkg string) bool {
 }
 
 // Leaks checks that a package which starts goroutines has a test that counts them afterwards.
-// Programs are exempt: what they start ends with the process.
+// Programs are exempt, because what they start ends with the process, and so are suites, because
+// the tests of the packages that use them count.
 func Leaks(t *Tree) []Violation {
 	var found []Violation
 	for _, p := range t.Packages {
@@ -61,7 +62,7 @@ func Leaks(t *Tree) []Violation {
 				start = starts(f)
 			}
 		}
-		if start != nil && !counted {
+		if start != nil && !counted && !suite(p.Dir) {
 			found = append(found, Violation{
 				"every goroutine has an owner who waits", t.at(start), p.Dir + " starts a goroutine and no test of it uses goleak",
 				"A leaked goroutine costs nothing today and the server next month. goleak.VerifyTestMain(m) in TestMain shows it at once.",

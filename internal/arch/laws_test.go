@@ -223,5 +223,6 @@ func TestLeaksCanFail(t *testing.T) {
 	expect(t, Leaks(source(t, map[string]string{"hub/a.go": groups})), "hub/a.go:3: hub starts a goroutine")
 	expect(t, Leaks(source(t, map[string]string{"hub/a.go": starts, "hub/a_test.go": counts})))
 	expect(t, Leaks(source(t, map[string]string{"hub/a_test.go": starts})))
+	expect(t, Leaks(source(t, map[string]string{"broker/brokertest/a.go": starts})))
 	expect(t, Leaks(source(t, map[string]string{"cmd/parley/main.go": "package main\nfunc main() { go main() }\n"})))
 }

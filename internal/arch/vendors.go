@@ -53,6 +53,7 @@ func Vendors() []Vendor {
 		{"go.yaml.in/yaml/v3", []string{"server"}, "Configuration is read once, at the top; its parser also tells the line of a mistake."},
 		{"github.com/fsnotify/fsnotify", []string{"server"}, config},
 		{"github.com/spf13/cobra", []string{"cmd/parley"}, "The command line is the outermost skin."},
+		{"github.com/HdrHistogram/", []string{"bench"}, "Measuring tools measure from outside."},
 		{"golang.org/x/crypto", []string{"auth", "community", "console"}, bricks},
 		{"golang.org/x/", []string{"*"}, "The Go project's own extensions may be used wherever the standard library may."},
 	}

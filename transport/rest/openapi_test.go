@@ -13,7 +13,7 @@ import (
 // The document names every route and no other.
 func TestOpenAPIListsTheRoutes(t *testing.T) {
 	t.Parallel()
-	s, api := readSpec(t), newBench(t, nil).api
+	s, api := readSpec(t), openBench(t, nil).api
 	var served, documented []string
 	for _, rt := range api.routes() {
 		served = append(served, rt.method+" "+rt.path)
@@ -42,7 +42,7 @@ func TestOpenAPIListsTheRoutes(t *testing.T) {
 // what is really answered fits too.
 func TestOpenAPIExamples(t *testing.T) {
 	t.Parallel()
-	s, b := readSpec(t), newBench(t, nil)
+	s, b := readSpec(t), openBench(t, nil)
 	for _, rt := range b.api.routes() {
 		op := s.at(t, s.root, "paths", rt.path, strings.ToLower(rt.method))
 		body := ""
@@ -99,7 +99,7 @@ func exampleQuery(t *testing.T, s spec, op any) string {
 
 func TestOpenAPIRefusal(t *testing.T) {
 	t.Parallel()
-	s, b := readSpec(t), newBench(t, nil)
+	s, b := readSpec(t), openBench(t, nil)
 	media := s.at(t, s.root, "components", "responses", "Refused", "content", "application/json")
 	schema := s.at(t, media, "schema")
 	if wrong := s.check(schema, s.at(t, media, "example"), "example"); wrong != "" {
@@ -125,7 +125,7 @@ func TestOpenAPIHasNoSpareSchemas(t *testing.T) {
 
 func TestDescriptionKnowsWhereItStands(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(c *Config) { c.Prefix = "/live/" })
+	b := openBench(t, func(c *Config) { c.Prefix = "/live/" })
 	for path, want := range map[string]string{"/live/openapi.json": `"url": "/live"`, "/live/docs": "POST /live/publish"} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody)
 		if err != nil {

@@ -30,7 +30,7 @@ const key = "a-key-of-the-backend"
 
 // bench is a door in front of real topics, with a log that tests may read.
 type bench struct {
-	t      *testing.T
+	t      testing.TB
 	api    *API
 	topics *pubsub.Service
 	node   *node
@@ -73,34 +73,34 @@ func names(_ context.Context, token string) (auth.Identity, error) {
 	return auth.Identity{}, &auth.Error{Code: auth.CodeTokenInvalid, Message: "the token is not a token"}
 }
 
-func newBench(t *testing.T, change func(*Config)) *bench {
-	t.Helper()
+func openBench(tb testing.TB, change func(*Config)) *bench {
+	tb.Helper()
 	rules, err := auth.NewRules(auth.DefaultRules()...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	engine := localbroker.New(localbroker.Limits{})
 	topics, err := pubsub.New(pubsub.Config{Broker: engine, Authorizer: rules})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	if err := topics.Start(ctx, nobodyDirect{}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	b := &bench{t: t, topics: topics, node: &node{disconnected: map[string]string{}}, log: &bytes.Buffer{}}
+	b := &bench{t: tb, topics: topics, node: &node{disconnected: map[string]string{}}, log: &bytes.Buffer{}}
 	cfg := Config{Keys: []string{"other", key}, Verifier: auth.VerifierFunc(names), Log: slog.New(slog.NewTextHandler(b.log, nil))}
 	if change != nil {
 		change(&cfg)
 	}
 	if b.api, err = New(cfg, topics, b.node); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		topics.Wait()
 		if err := engine.Close(context.Background()); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return b
@@ -131,7 +131,7 @@ func (b *bench) read(w *httptest.ResponseRecorder, status int, into any) {
 
 func TestPublishThenHistory(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := openBench(t, nil)
 	w := b.ask(key, "POST", "/publish", `{"topic":"public/a","type":"t","key":"k1","payload":{"n":1}}`)
 	var first, again publishedBody
 	b.read(w, 200, &first)
@@ -167,7 +167,7 @@ func TestPublishThenHistory(t *testing.T) {
 
 func TestHistoryPages(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := openBench(t, nil)
 	var in []string
 	for range 9 {
 		in = append(in, `{"topic":"public/a","payload":1}`)
@@ -203,7 +203,7 @@ func TestHistoryPages(t *testing.T) {
 
 func TestBatchHasAResultForEach(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := openBench(t, nil)
 	var out struct {
 		Results []struct {
 			Position message.Position
@@ -234,7 +234,7 @@ func TestBatchHasAResultForEach(t *testing.T) {
 
 func TestPresence(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := openBench(t, nil)
 	var out presenceBody
 	w := b.ask("token.of.ann", "GET", "/presence?topic=public/a", "")
 	b.read(w, 200, &out)
@@ -245,7 +245,7 @@ func TestPresence(t *testing.T) {
 
 func TestManage(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := openBench(t, nil)
 	var gone map[string]int
 	b.read(b.ask(key, "POST", "/disconnect", `{"user":"ann"}`), 200, &gone)
 	if gone["disconnected"] != 2 || b.node.disconnected["ann"] == "" {
@@ -269,7 +269,7 @@ func TestManage(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := openBench(t, nil)
 	big := strings.Repeat("x", 70<<10)
 	tests := []struct {
 		name, bearer, method, path, body string
@@ -348,7 +348,7 @@ func manyHeaders() string {
 // The backend stands above handlers: it may send what they would send.
 func TestBackendPublishesHandledTypes(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := openBench(t, nil)
 	var out publishedBody
 	b.read(b.ask(key, "POST", "/publish", `{"topic":"public/a","type":"order.pay","from":"ann"}`), 200, &out)
 }
@@ -356,7 +356,7 @@ func TestBackendPublishesHandledTypes(t *testing.T) {
 func TestNoKeyIsSet(t *testing.T) {
 	t.Parallel()
 	for name, verifier := range map[string]auth.Verifier{"users only": auth.VerifierFunc(names), "nobody": nil} {
-		b := newBench(t, func(c *Config) { c.Keys, c.Verifier = nil, verifier })
+		b := openBench(t, func(c *Config) { c.Keys, c.Verifier = nil, verifier })
 		for _, bearer := range []string{"", "k"} {
 			var out refusalBody
 			b.read(b.ask(bearer, "POST", "/publish", `{}`), 401, &out)
@@ -374,7 +374,7 @@ func TestNoKeyIsSet(t *testing.T) {
 
 func TestRequestID(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := openBench(t, nil)
 	for given, kept := range map[string]bool{"abc-1.2_3": true, "": false, "two words": false, "a\x00b": false, strings.Repeat("a", 65): false} {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, Prefix+"/history", http.NoBody)
 		r.Header["X-Request-Id"] = []string{given}
@@ -390,7 +390,7 @@ func TestRequestID(t *testing.T) {
 // A node that is busy says when to come back, in the header too.
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := openBench(t, nil)
 	b.node.err = protocol.Overloaded.Errorf("busy").After(1200 * time.Millisecond)
 	w := b.ask(key, "POST", "/disconnect", `{"user":"ann"}`)
 	if w.Code != 503 || w.Header().Get("Retry-After") != "2" || !strings.Contains(w.Body.String(), `"retry_after_ms":1200`) {
@@ -402,7 +402,7 @@ func TestRetryAfter(t *testing.T) {
 // nowhere else.
 func TestInternalErrorsStayInside(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := openBench(t, nil)
 	b.node.err = errors.New("disk on fire")
 	var out refusalBody
 	b.read(b.ask(key, "POST", "/disconnect", `{"user":"ann"}`), 500, &out)

@@ -21,12 +21,15 @@ function side(p) {
       h('span', { title: t('post.last_at') }, timeTag(new Date(p.last_at), 'rel'))));
 }
 
+/** What the navigation calls a category: the event is the same for readers of every language. @param {PostSummary['category']} c */
+const nameOf = (c) => one(`.nav a[href="/c/${CSS.escape(encodeURIComponent(c.slug))}"] .label`)?.textContent ?? c.name;
+
 /** As "post-row" of templates/parts/posts.html. @param {PostSummary} p @param {boolean} categories */
 function drawPost(p, categories) {
   return h('li', { class: `post-row fresh${p.new || p.unread ? ' unread' : ''}`, 'data-post': p.id }, avatar(p.author),
     h('h2', { class: 'post-title' }, h('a', { href: `/p/${encodeURIComponent(p.id)}` }, p.title)),
     h('p', { class: 'post-excerpt' }, p.excerpt),
-    h('p', { class: 'post-meta' }, categories && h('a', { class: `cat hue-${p.category.hue}`, href: `/c/${encodeURIComponent(p.category.slug)}` }, p.category.name),
+    h('p', { class: 'post-meta' }, categories && h('a', { class: `cat hue-${p.category.hue}`, href: `/c/${encodeURIComponent(p.category.slug)}` }, nameOf(p.category)),
       h('span', {}, p.author.display), timeTag(new Date(p.created), 'rel')),
     side(p));
 }
