@@ -104,8 +104,8 @@ func commandFields() protoreflect.FieldDescriptors {
 
 // AppendReply is described at Codec.
 func (JSON) AppendReply(dst []byte, r *parleyv1.Reply) []byte {
-	if p := r.GetPublished(); p != nil {
-		return appendPublished(dst, r.GetId(), p)
+	if out, ok := appendFast(dst, r); ok {
+		return out
 	}
 	return appendJSON(dst, r.ProtoReflect(), true)
 }

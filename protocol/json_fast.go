@@ -1,8 +1,6 @@
 package protocol
 
 import (
-	"strconv"
-
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 )
 
@@ -30,6 +28,10 @@ func (s *scanner) fastCommand(name string, c *parleyv1.Command) bool {
 			}
 		})
 		c.Command = &parleyv1.Command_Ack{Ack: a}
+	case "connect":
+		c.Command = &parleyv1.Command_Connect{Connect: s.connect()}
+	case "subscribe":
+		c.Command = &parleyv1.Command_Subscribe{Subscribe: s.subscribe()}
 	case "pong":
 		s.skip()
 		c.Command = &parleyv1.Command_Pong{Pong: &parleyv1.Pong{}}
@@ -72,28 +74,4 @@ func (s *scanner) publishField(p *parleyv1.Publish, key string) {
 	default:
 		s.skip()
 	}
-}
-
-func appendPublished(dst []byte, id uint64, p *parleyv1.Published) []byte {
-	dst = append(dst, '{')
-	if id != 0 {
-		dst = append(dst, `"id":`...)
-		dst = strconv.AppendUint(dst, id, 10)
-		dst = append(dst, ',')
-	}
-	dst = append(dst, `"published":{`...)
-	if at := p.GetPosition(); at != nil {
-		dst = append(dst, `"position":{`...)
-		if at.GetEpoch() != "" {
-			dst = append(dst, `"epoch":`...)
-			dst = appendString(dst, at.GetEpoch())
-			dst = append(dst, ',')
-		}
-		dst = append(dst, `"seq":`...)
-		dst = strconv.AppendUint(dst, at.GetSeq(), 10)
-		dst = append(dst, `},`...)
-	}
-	dst = append(dst, `"duplicate":`...)
-	dst = strconv.AppendBool(dst, p.GetDuplicate())
-	return append(dst, '}', '}')
 }
