@@ -34,7 +34,7 @@ func (l *liveness) step(now time.Time) (ping bool, end protocol.Reason, next tim
 	if l.idle > 0 && !now.Before(l.active.Add(l.idle)) {
 		return false, protocol.IdleTimeout, time.Time{}
 	}
-	if l.waiting && l.heard.After(l.lastPing) {
+	if l.waiting && !l.heard.Before(l.lastPing) {
 		l.waiting = false
 	}
 	switch {
