@@ -169,16 +169,21 @@ func TestMiddleware(t *testing.T) {
 		}
 	})
 	s := parleytest.Serve(t, live)
+	var e *protocol.Error
+	if err := s.Dial("eve").Call("echo", nil, nil); !errors.As(err, &e) || e.Code != "forbidden" || e.Message != "not you" {
+		t.Errorf("got %v", err)
+	}
+	mu.Lock()
+	trace = nil
+	mu.Unlock()
 	var out map[string]int
 	if err := s.Dial("ada").Call("echo", map[string]int{"n": 1}, &out); err != nil || out["n"] != 1 {
 		t.Errorf("%v, %v", out, err)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if want := []string{"a>", "b>", "c>", `ada echo  "" {"n":1}`, "<c", "<b", "<a"}; !slices.Equal(trace, want) {
 		t.Errorf("got %q, want %q", trace, want)
-	}
-	var e *protocol.Error
-	if err := s.Dial("eve").Call("echo", nil, nil); !errors.As(err, &e) || e.Code != "forbidden" || e.Message != "not you" {
-		t.Errorf("got %v", err)
 	}
 }
 
