@@ -216,7 +216,7 @@ func TestErrorsOfHandlers(t *testing.T) {
 					t.Errorf("On(%q) did not panic", typ)
 				}
 			}()
-			parley.On(live, typ, func(*parley.Ctx, string) (any, error) { return nil, nil })
+			parley.On(live, typ, func(_ *parley.Ctx, in string) (string, error) { return in, nil })
 		}()
 	}
 }

@@ -149,7 +149,9 @@ func crowd(t *testing.T, s *parleytest.Server, n int) []*member {
 func byClose(m *member) { _, _ = m.conn.Write(closing(1000, "")) } // it answers, and live ends
 
 func byReset(m *member) {
-	_ = m.conn.(*net.TCPConn).SetLinger(0)
+	if tcp, ok := m.conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // so that Close resets
+	}
 	_ = m.conn.Close()
 }
 
