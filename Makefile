@@ -34,9 +34,9 @@ fmt: ## Format the Go code
 	@bin/golangci-lint fmt
 
 .PHONY: test
-test: ## Everything: setup, generated code, vet, lint, JavaScript, Go with -race
+test: ## Everything: setup, generated code, vet, lint, JavaScript, Go with -race, browsers
 	@scripts/setup.sh
-	@scripts/test.sh generated vet lint js race
+	@scripts/test.sh generated vet lint js race browser
 
 .PHONY: test-short
 test-short: ## The quick part: Go tests without -race, long ones skipped

@@ -38,6 +38,9 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 	now := s.m.momentOf(at)
 	s.user, s.device, s.since = who.User, c.GetDevice(), now
 	if err := s.m.enter(s, s.id, who); err != nil {
+		if resumed {
+			s.m.giveBack(s.id, kept)
+		}
 		s.turnAway(id, err)
 		return
 	}
@@ -155,6 +158,15 @@ func (m *Manager) reclaim(id, user string) (record, bool) {
 		return kept, ok
 	}
 	return old.record(), true
+}
+
+// giveBack keeps what reclaim returned for a connection that was turned away.
+func (m *Manager) giveBack(id string, r record) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sessions[id] == nil {
+		m.detached.put(id, r, time.Now())
+	}
 }
 
 func (s *Session) record() record {

@@ -91,7 +91,7 @@ func TestASilentClientGoes(t *testing.T) {
 
 func TestEnds(t *testing.T) {
 	start := epoch()
-	at := func(d time.Duration) moment { return start.Add(d) }
+	at := start.Add
 	for _, tc := range []struct {
 		name   string
 		change func(*liveness)

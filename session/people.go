@@ -127,8 +127,9 @@ func (m *Manager) Stats() Stats {
 		}
 		return true
 	})
-	m.mu.RLock()
-	defer m.mu.RUnlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.detached.expire(time.Now())
 	st.Open, st.Users, st.Detached, st.Draining = len(m.open), len(m.users), m.detached.len(), m.draining
 	return st
 }

@@ -54,9 +54,9 @@ func Test(t *testing.T, open func(tb testing.TB) broker.Broker) {
 
 // bench is a started engine and what it has delivered.
 type bench struct {
-	tb testing.TB
 	broker.Broker
 
+	tb testing.TB
 	mu    sync.Mutex
 	more  chan struct{} // closed and replaced with every delivery
 	got   map[string][]*message.Message

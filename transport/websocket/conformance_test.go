@@ -146,8 +146,12 @@ func TestCloseIsAnswered(t *testing.T) {
 			frame []byte
 			code  int
 		}{
-			{frame(0x88, ""), 1000}, {closing(1000, "bye"), 1000}, {closing(1001, ""), 1001}, {closing(1014, ""), 1014},
-			{closing(3000, ""), 3000}, {closing(4999, strings.Repeat("x", 123)), 4999},
+			{frame(0x88, ""), 1000},
+			{closing(1000, "bye"), 1000},
+			{closing(1001, ""), 1001},
+			{closing(1014, ""), 1014},
+			{closing(3000, ""), 3000},
+			{closing(4999, strings.Repeat("x", 123)), 4999},
 		} {
 			w := open(t, s, "ada")
 			w.send(tc.frame)

@@ -204,7 +204,9 @@ func (w *wire) end() (code int, said []*parleyv1.Reply) {
 		case op == ws.OpClose:
 			c, _ := ws.ParseCloseFrameData(payload)
 			code = int(c)
-			_ = w.conn.(*net.TCPConn).CloseWrite() // as a client that goes; it may have gone
+			if tcp, ok := w.conn.(*net.TCPConn); ok {
+				_ = tcp.CloseWrite() // as a client that goes; it may have gone
+			}
 		case op == ws.OpText:
 			replies, err := protocol.JSON{}.DecodeReplies(payload)
 			if err != nil {
