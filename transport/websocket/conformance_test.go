@@ -1,7 +1,9 @@
 package websocket_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -78,8 +80,8 @@ func TestTheCloseFrameArrivesWhileMoreIsSent(t *testing.T) {
 		for range 20 {
 			w := open(t, s, "ada")
 			w.send(append(frame(0xc1, "a"), make([]byte, 50_000)...))
-			if code, _ := w.end(); code != 1002 {
-				t.Fatalf("closed with %d", code)
+			if code, _ := w.end(); code != 1002 || !errors.Is(w.last, io.EOF) {
+				t.Fatalf("closed with %d, then %v", code, w.last)
 			}
 		}
 	})

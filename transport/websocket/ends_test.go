@@ -105,6 +105,47 @@ func TestAPeerThatNeverReads(t *testing.T) {
 	})
 }
 
+// One that takes a little after it was cut gets no more time for it.
+func TestAPeerThatReadsALittle(t *testing.T) {
+	inWorld(t, session.Limits{QueueBytes: 64 << 10}, func(w *world) {
+		p := w.dial("slow", 0).connect("public/1")
+		w.publish(200, 1000)
+		w.wait(0)
+		if op, _, err := p.next(); err != nil || op != ws.OpText {
+			t.Errorf("opcode %d, %v", op, err)
+		}
+		w.wait(700 * time.Millisecond)
+		if e := w.endings(); len(e) != 1 || e[0].Reason != "slow_consumer" {
+			t.Errorf("ended: %+v", e)
+		}
+	})
+}
+
+// Whoever takes a history slowly, but takes it, is not taken for dead although
+// its answers to pings wait behind the history.
+func TestASlowReaderOfAHistoryStays(t *testing.T) {
+	inWorld(t, session.Limits{QueueBytes: 64 << 10}, func(w *world) {
+		w.publish(100, 10_000)
+		p := w.dial("ada", 0).connect()
+		p.send(`{"id":2,"subscribe":{"topic":"public/1","since":{"seq":0}}}`)
+		for seq := 0; seq < 100; {
+			op, b, err := p.next()
+			if err != nil || op != ws.OpText {
+				t.Fatalf("after %d messages, at %v: opcode %d %q, %v", seq, w.now(), op, b, err)
+			}
+			if strings.HasPrefix(string(b), `{"message"`) {
+				seq++
+				w.wait(second)
+			}
+		}
+		p.listen(true)
+		w.wait(time.Minute)
+		if e := w.endings(); len(e) != 0 {
+			t.Errorf("ended: %+v", e)
+		}
+	})
+}
+
 // A long history of large messages is handed over as it is taken, and cuts
 // nobody who reads.
 func TestALongHistoryCutsNobody(t *testing.T) {

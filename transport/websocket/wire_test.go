@@ -73,6 +73,7 @@ type wire struct {
 	conn net.Conn
 	in   *bufio.Reader
 	resp *http.Response
+	last error // that ended reading
 }
 
 // handshake is a good one, which a test may spoil.
@@ -198,6 +199,7 @@ func (w *wire) end() (code int, said []*parleyv1.Reply) {
 			if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
 				w.t.Fatalf("the connection did not end; said: %v", said)
 			}
+			w.last = err
 			return code, said
 		case code != 0:
 			w.t.Fatalf("after the close frame came opcode %d %q", op, payload)
