@@ -30,9 +30,10 @@ func (t *trimmer) due(count uint64) bool {
 	return true
 }
 
-// trim gives memory back after a storm of connections, until ctx ends.
+// trim gives memory back after the start and after every storm of connections,
+// until ctx ends.
 func (s *Server) trim(ctx context.Context) {
-	var t trimmer
+	t := trimmer{since: trimAfter} // the first start leaves more than any storm
 	tick := time.NewTicker(trimEvery)
 	defer tick.Stop()
 	for {
