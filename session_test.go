@@ -74,6 +74,7 @@ func TestPresence(t *testing.T) {
 	if r.GetSubscribed() == nil {
 		t.Fatal(r)
 	}
+	watcher.Until("the watcher itself", func(r *parleyv1.Reply) bool { return r.GetJoined().GetUser() == "eve" })
 	phone, laptop := s.Dial("ada"), s.Dial("ada")
 	phone.Subscribe("public/1")
 	laptop.Subscribe("public/1")

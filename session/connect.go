@@ -210,8 +210,10 @@ func (s *Session) welcome(ctx context.Context, id uint64, c *parleyv1.Connect, k
 		s.m.Log.Error("a resume ticket could not be signed", "error", err)
 	}
 	answer.Session = text
+	s.mu.Lock()
 	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Connected{Connected: answer}})
-	s.welcomed.Store(true)
+	s.welcomed = true
+	s.mu.Unlock()
 	for _, feed := range feeds {
 		s.run(ctx, 0, feed)
 	}

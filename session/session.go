@@ -29,7 +29,6 @@ type Session struct {
 	id, user, device string
 	since            time.Time
 	connected        atomic.Bool
-	welcomed         atomic.Bool // the answer to connect is queued; direct messages may follow
 
 	timer  wheel.Timer
 	frames *rate.Limiter
@@ -40,6 +39,7 @@ type Session struct {
 	identity auth.Identity
 	live     liveness
 	subs     map[string]*subscription
+	welcomed bool // the answer to connect is queued; direct messages may follow
 	ended    bool
 	leaving  *protocol.Reason // why the server ends it
 }
