@@ -78,6 +78,7 @@ func TestPresence(t *testing.T) {
 	phone, laptop := s.Dial("ada"), s.Dial("ada")
 	phone.Subscribe("public/1")
 	laptop.Subscribe("public/1")
+	phone.ExpectNothing()
 	laptop.ExpectNothing() // presence begins behind the answer, and before the next command
 	joined := watcher.Until("ada", func(r *parleyv1.Reply) bool { return r.GetJoined().GetUser() == "ada" })
 	if joined.GetJoined().GetTopic() != "public/1" {
