@@ -152,16 +152,19 @@ func (l liveSide) Changed(ctx context.Context, handle string) { l.live.Reauthori
 // stand go on, and so do those with a token of their own unless the account was closed.
 func (l liveSide) SignedOut(ctx context.Context, handle string) {
 	l.live.DisconnectWhere(ctx, handle, "signed out", func(who parley.Identity) bool {
-		ended, err := false, error(nil)
-		if login, ok := loginOf(who); ok {
-			ended, err = l.accounts.Alive(ctx, login)
-			ended = !ended
-		} else {
-			ended, err = l.accounts.Closed(ctx, handle)
-		}
+		stands, err := l.stands(ctx, who)
 		if err != nil {
 			l.log.ErrorContext(ctx, "a session could not be checked: its socket is ended", "user", handle, "error", err)
 		}
-		return ended || err != nil
+		return !stands
 	})
+}
+
+// stands reports whether what somebody signed in with still holds; false with an error.
+func (l liveSide) stands(ctx context.Context, who parley.Identity) (bool, error) {
+	if login, ok := loginOf(who); ok {
+		return l.accounts.Alive(ctx, login)
+	}
+	closed, err := l.accounts.Closed(ctx, who.User)
+	return !closed && err == nil, err
 }

@@ -245,7 +245,9 @@ func TestSigningOutEndsTheSocket(t *testing.T) {
 // ticketSocket opens a live connection with the one-use ticket that path answers with.
 func (v *visitor) ticketSocket(path string) *parleytest.Client {
 	v.t.Helper()
-	var answer struct{ Ticket string }
+	var answer struct {
+		Ticket string `json:"ticket"`
+	}
 	if err := json.Unmarshal([]byte(v.get(path).must(v.t, 200).body), &answer); err != nil {
 		v.t.Fatal(err)
 	}
