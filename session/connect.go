@@ -155,7 +155,7 @@ func (m *Manager) reclaim(id, user string) (record, bool) {
 	if old == nil || old.user != user {
 		return kept, ok
 	}
-	return old.record(), true
+	return old.record()
 }
 
 // giveBack keeps what reclaim returned for a connection that was turned away.
@@ -167,14 +167,19 @@ func (m *Manager) giveBack(id string, r record) {
 	}
 }
 
-func (s *Session) record() record {
+// record returns what a newer connection goes on with; false when the session
+// was ended for good and its connection merely lingers.
+func (s *Session) record() (record, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.leaving != nil && s.leaving.Retry == protocol.RetryNever {
+		return record{}, false
+	}
 	r := record{user: s.user}
 	for filter, sub := range s.subs {
 		r.subs = append(r.subs, sub.saved(filter))
 	}
-	return r
+	return r, true
 }
 
 // welcome answers a connect: first the answer, with how every subscription
