@@ -35,7 +35,7 @@ func TestFiveThousandSockets(t *testing.T) {
 	enoughDescriptors(t, 2*sockets+500) // both ends of each are here
 	n := sockets
 	onEach(t, func(t *testing.T, start starter) {
-		s := start(t, parley.WithHeartbeat(3*time.Second, 2*time.Second),
+		s := start(t, parley.WithHeartbeat(4*time.Second, 4*time.Second),
 			parley.WithLimits(parley.Limits{ResumeWindow: time.Nanosecond}),
 			parley.WithDefaultTopic(parley.TopicSettings{NoPresence: true}))
 		left := make(chan struct{}, 2*sockets)
@@ -110,12 +110,16 @@ func settled(t *testing.T, s *parleytest.Server, before weight) {
 func crowd(t *testing.T, s *parleytest.Server, n int) []*member {
 	t.Helper()
 	all := make([]*member, n)
+	heard := make(chan struct{}, n)
 	var joining sync.WaitGroup
 	next := make(chan int)
 	for range 16 {
 		joining.Go(func() {
 			for i := range next {
-				all[i] = join(t, s, i)
+				m := join(t, s, i)
+				if all[i] = m; m != nil { // pings are answered from now on, however long the others take
+					m.reading.Go(func() { m.live(func() { heard <- struct{}{} }) })
+				}
 			}
 		})
 	}
@@ -124,12 +128,15 @@ func crowd(t *testing.T, s *parleytest.Server, n int) []*member {
 	}
 	close(next)
 	joining.Wait()
+	t.Cleanup(func() {
+		for _, m := range all {
+			if m != nil {
+				_ = m.conn.Close() // it is closed already, unless the test failed
+			}
+		}
+	})
 	if t.Failed() {
 		t.FailNow()
-	}
-	heard := make(chan int, n)
-	for i, m := range all {
-		m.reading.Go(func() { m.live(func() { heard <- i }) })
 	}
 	if open := s.Live.Stats().Open; open != n {
 		t.Fatalf("%d connections are open", open)
@@ -139,8 +146,14 @@ func crowd(t *testing.T, s *parleytest.Server, n int) []*member {
 			t.Fatal(err)
 		}
 	}
-	for range n {
-		<-heard
+	late := time.NewTimer(3 * patience)
+	defer late.Stop()
+	for i := range n {
+		select {
+		case <-heard:
+		case <-late.C:
+			t.Fatalf("%d of %d were reached: %+v", i, n, s.Live.Stats())
+		}
 	}
 	return all
 }
@@ -175,6 +188,7 @@ func kill(t *testing.T, s *parleytest.Server, all []*member, left <-chan struct{
 	for _, m := range all {
 		m.reading.Wait()
 	}
+	clear(all) // they count as memory
 }
 
 // member is one client of the crowd.
