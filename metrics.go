@@ -15,7 +15,7 @@ type collector struct {
 	l *Live
 
 	connections, users, detached, topics, busy *prometheus.Desc
-	accepted, ended, errors, calls             *prometheus.Desc
+	accepted, ended, refused, errors, calls    *prometheus.Desc
 	published, delivered, dropped, events      *prometheus.Desc
 	bytes, frames                              *prometheus.Desc
 }
@@ -33,6 +33,7 @@ func newCollector(l *Live) *collector {
 		busy:        desc("requests_running", "Requests that handlers are working on."),
 		accepted:    desc("connections_accepted_total", "Connections accepted."),
 		ended:       desc("connections_ended_total", "Connections ended, by reason.", "reason"),
+		refused:     desc("connections_refused_total", "Handshakes turned away before anything was looked at, by reason.", "reason"),
 		errors:      desc("errors_total", "Errors told to clients."),
 		calls:       desc("calls_total", "Calls of clients."),
 		published:   desc("messages_published_total", "Messages published on this node."),
@@ -47,7 +48,7 @@ func newCollector(l *Live) *collector {
 // Describe sends the descriptions of all metrics.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.connections, c.users, c.detached, c.topics, c.busy, c.accepted, c.ended, c.errors, c.calls,
+		c.connections, c.users, c.detached, c.topics, c.busy, c.accepted, c.ended, c.refused, c.errors, c.calls,
 		c.published, c.delivered, c.dropped, c.events, c.bytes, c.frames,
 	} {
 		ch <- d
@@ -80,6 +81,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(c.frames, w.FramesIn)
 	for reason, n := range s.Ended {
 		count(c.ended, n, reason)
+	}
+	for reason, n := range s.Refused {
+		count(c.refused, n, reason)
 	}
 }
 

@@ -40,10 +40,19 @@ type (
 	TopicSettings = pubsub.Settings
 	// Limits bound what a client can take.
 	Limits = session.Limits
+	// HeartbeatStrategy is when a client is pinged.
+	HeartbeatStrategy = session.HeartbeatStrategy
 	// Event tells that a client has connected or disconnected.
 	Event = session.Event
 	// Identity is who a client is.
 	Identity = auth.Identity
+)
+
+// Strategies of WithHeartbeatStrategy.
+const (
+	HeartbeatFixed    = session.HeartbeatFixed
+	HeartbeatAdaptive = session.HeartbeatAdaptive
+	HeartbeatOnIdle   = session.HeartbeatOnIdle
 )
 
 // Live is a running Parley. Its methods may be called concurrently.

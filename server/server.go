@@ -121,10 +121,12 @@ func liveOptions(c config.Config) []parley.Option {
 	options := []parley.Option{
 		parley.WithNode(c.Node), parley.WithPublicURL(c.PublicURL), parley.WithOrigins(c.Origins...),
 		parley.WithRules(c.AuthRules()...), parley.WithHeartbeat(c.Heartbeat.Interval, c.Heartbeat.Timeout),
+		parley.WithHeartbeatStrategy(c.Heartbeat.Strategy),
 		parley.WithLimits(parley.Limits{
 			MessageBytes: c.Limits.MessageBytes, QueueBytes: c.Limits.QueueBytes, Subscriptions: c.Limits.Subscriptions,
 			Calls: c.Limits.Calls, ConnectionsNode: c.Limits.Connections, ConnectionsUser: c.Limits.ConnectionsPerUser,
 			ConnectionsOneIP: c.Limits.ConnectionsPerAddress, ConnectTimeout: c.Limits.ConnectTimeout,
+			AcceptRate: orNone(c.Limits.AcceptRate), AcceptRateOneIP: orNone(c.Limits.AcceptRatePerAddress),
 			IdleTimeout: c.Limits.IdleTimeout, ResumeWindow: c.Limits.ResumeWindow,
 		}),
 	}
@@ -141,6 +143,15 @@ func liveOptions(c config.Config) []parley.Option {
 		}))
 	}
 	return options
+}
+
+// orNone turns the 0 of the configuration, no limit, into that of the API, where
+// 0 is the default.
+func orNone(limit int) int {
+	if limit == 0 {
+		return -1
+	}
+	return limit
 }
 
 const defaultHistoryAge = 5 * time.Minute

@@ -98,7 +98,10 @@ func (l *loader) validateNumbers(c Config) {
 			l.problemf(key, "%s: %d: at least 1", key, n)
 		}
 	}
-	for key, n := range map[string]int{"limits.connections": c.Limits.Connections, "limits.connections_per_address": c.Limits.ConnectionsPerAddress} {
+	for key, n := range map[string]int{
+		"limits.connections": c.Limits.Connections, "limits.connections_per_address": c.Limits.ConnectionsPerAddress,
+		"limits.accept_rate": c.Limits.AcceptRate, "limits.accept_rate_per_address": c.Limits.AcceptRatePerAddress,
+	} {
 		if n < 0 {
 			l.problemf(key, "%s: %d: 0 for no limit, or more", key, n)
 		}
