@@ -140,6 +140,7 @@ func liveOptions(c config.Config) []parley.Option {
 		}
 		options = append(options, parley.WithTopic(t.Pattern, parley.TopicSettings{
 			History: t.History, HistoryAge: age, KeyWindow: max(age, defaultHistoryAge), NoPresence: t.NoPresence,
+			Pressure: t.Pressure, SampleEvery: t.SampleEvery, PressureKey: t.PressureKey, BatchDelay: t.BatchDelay, BatchBytes: t.BatchBytes,
 		}))
 	}
 	return options

@@ -12,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/session"
 )
 
@@ -87,10 +88,15 @@ type Shutdown struct {
 
 // Topic is how the topics of a pattern behave.
 type Topic struct {
-	Pattern    string        `koanf:"pattern"`
-	History    int           `koanf:"history"`
-	HistoryAge time.Duration `koanf:"history_age"`
-	NoPresence bool          `koanf:"no_presence"`
+	Pattern     string        `koanf:"pattern"`
+	History     int           `koanf:"history"`
+	HistoryAge  time.Duration `koanf:"history_age"`
+	NoPresence  bool          `koanf:"no_presence"`
+	Pressure    hub.Pressure  `koanf:"pressure"`
+	SampleEvery time.Duration `koanf:"sample_every"`
+	PressureKey string        `koanf:"pressure_key"`
+	BatchDelay  time.Duration `koanf:"batch_delay"`
+	BatchBytes  int           `koanf:"batch_bytes"`
 }
 
 // Rule grants actions on the topics of a pattern to roles.

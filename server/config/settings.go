@@ -85,6 +85,13 @@ func details() []Setting {
 			{Key: "history", Doc: "How many messages each topic keeps."},
 			{Key: "history_age", Doc: "For how long."},
 			{Key: "no_presence", Doc: "`true`: nobody can ask who is there. Worth it for topics with very many receivers."},
+			{Key: "pressure", Doc: "What happens to messages for a receiver that does not take them as fast as they come: `disconnect` (the default) ends its " +
+				"connection when its queue is full; `drop-oldest` gives up the oldest that wait; `latest-by-key` keeps the newest of each key; " +
+				"`sample` keeps the newest of each interval. It is told what it was not sent."},
+			{Key: "sample_every", Doc: "The interval of `sample`; `1s` unless set."},
+			{Key: "pressure_key", Doc: "The message's header that holds the key of `latest-by-key`; `key` unless set."},
+			{Key: "batch_delay", Doc: "How long what is sent to a receiver may wait for more, so that fewer, larger writes are made. Not set: not at all."},
+			{Key: "batch_bytes", Doc: "How much waits at most in a batch; `16384` unless set."},
 		}},
 		{Key: "rules", Default: defaultRules, Doc: "Who may do what. Rules only grant; a list here replaces the default.", Items: []Setting{
 			{Key: "roles", List: true, Doc: "Those it is for. Empty: any signed-in user; `*`: everybody."},

@@ -134,6 +134,12 @@ func (l *loader) validateTopics(c Config) {
 		if t.History < 0 || t.HistoryAge < 0 {
 			l.problemf(at+".history", "topics: a history cannot be negative")
 		}
+		if t.SampleEvery < 0 || t.BatchDelay < 0 || t.BatchBytes < 0 {
+			l.problemf(at, "topics: sample_every, batch_delay and batch_bytes cannot be negative")
+		}
+		if t.BatchBytes > 0 && t.BatchDelay == 0 {
+			l.problemf(at+".batch_bytes", "topics: batch_bytes needs batch_delay, such as 20ms")
+		}
 	}
 }
 
