@@ -7,6 +7,7 @@ SHELL       := /usr/bin/env bash
 PKG       ?= ./...
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
+BENCH     ?=
 
 .PHONY: help
 help: ## Print this list
@@ -34,9 +35,9 @@ fmt: ## Format the Go code
 	@bin/golangci-lint fmt
 
 .PHONY: test
-test: ## Everything: setup, generated code, vet, lint, JavaScript, Go with -race
+test: ## Everything: setup, generated code, vet, lint, JavaScript, Go with -race, browsers
 	@scripts/setup.sh
-	@scripts/test.sh generated vet lint js race
+	@scripts/test.sh generated vet lint js race browser
 
 .PHONY: test-short
 test-short: ## The quick part: Go tests without -race, long ones skipped
@@ -47,8 +48,8 @@ fuzz: ## Run every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(FUZZTIME) $(PKG)
 
 .PHONY: bench
-bench: ## Run the Go benchmarks
-	@go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PKG)
+bench: ## Benchmarks: hot paths, other servers beside Parley, scenarios (BENCH=paths, compare, scenarios)
+	@BENCHTIME=$(BENCHTIME) PKG=$(PKG) scripts/bench.sh $(BENCH)
 
 .PHONY: cover
 cover: ## Test coverage, as a table here and a page in out/coverage.html

@@ -14,9 +14,11 @@ package parley
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/go-playground/validator/v10"
 
@@ -138,18 +140,50 @@ func (l *Live) Node() string { return l.node }
 
 // Shutdown asks every client to leave, spread over a few seconds when they
 // come back, and releases everything. When ctx ends first, the remaining
-// connections are cut. Call it before http.Server.Shutdown, which knows
-// nothing of WebSockets. Later calls return the result of the first.
+// connections are cut and the requests under way cancelled; a handler or hook
+// that does not return then is left behind, and the error says so. Call it
+// before http.Server.Shutdown, which knows nothing of WebSockets. Later calls
+// return the result of the first.
 func (l *Live) Shutdown(ctx context.Context) error {
 	l.shutdown.Do(func() {
 		l.ended = l.sessions.Drain(ctx)
-		l.sockets.Wait()
-		l.sessions.Close()
-		l.stop()
-		l.pubsub.Wait()
-		if err := l.broker.Close(ctx); err != nil && l.ended == nil {
-			l.ended = fmt.Errorf("close the broker: %w", err)
+		released := make(chan error, 1)
+		go func() { released <- l.release(ctx) }()
+		if err := await(ctx, released); l.ended == nil || errors.Is(err, errStuck) {
+			l.ended = err
 		}
 	})
 	return l.ended
+}
+
+var errStuck = errors.New("a handler or hook of the application does not end")
+
+// await returns what comes, or errStuck a second after ctx has ended: that
+// long a handler may take to notice that it was cancelled.
+func await(ctx context.Context, released <-chan error) error {
+	select {
+	case err := <-released:
+		return err
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(time.Second)
+	defer late.Stop()
+	select {
+	case err := <-released:
+		return err
+	case <-late.C:
+		return fmt.Errorf("%w: %w", errStuck, ctx.Err())
+	}
+}
+
+// release waits for everything that the connections left behind.
+func (l *Live) release(ctx context.Context) error {
+	l.sockets.Wait()
+	l.sessions.Close()
+	l.stop()
+	l.pubsub.Wait()
+	if err := l.broker.Close(ctx); err != nil {
+		return fmt.Errorf("close the broker: %w", err)
+	}
+	return nil
 }

@@ -69,7 +69,8 @@ type Page struct {
 	// More tells that Limit left out messages of the selection.
 	More bool
 	// Gap tells that messages of the selection are lost: the history begins
-	// later than After, or is not the one named Epoch.
+	// later than After, or is not the one named Epoch. After 0 is a position
+	// where Epoch is set and Newest is not; otherwise it asks for what is kept.
 	Gap bool
 }
 

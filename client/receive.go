@@ -38,7 +38,8 @@ func (c *Client) receive(l *link, r *parleyv1.Reply) {
 		l.leaving = r.Leaving.GetReason()
 		l.retryAfter = milliseconds(r.Leaving.GetRetryAfterMs())
 	case *parleyv1.Reply_Unsubscribed:
-		if ch := c.channels[r.Unsubscribed.GetTopic()]; ch != nil {
+		// Behind a refusal that may pass it only says the same again.
+		if ch := c.channels[r.Unsubscribed.GetTopic()]; ch != nil && !ch.again {
 			c.refused(ch, &Error{Code: "forbidden", Status: 403, Retry: "never", Message: "the server ended the subscription to " + ch.filter})
 		}
 	case *parleyv1.Reply_Error:

@@ -221,7 +221,7 @@ func (c *Client) lose(l *link, err error) ending {
 	}
 	c.link, c.open = nil, false
 	for _, ch := range c.channels {
-		ch.live = false
+		ch.live, ch.again = false, false
 	}
 	for _, t := range c.places {
 		t.lost()

@@ -26,6 +26,7 @@ type channel struct {
 	since    *Position // where to begin while the topic's place is not known
 	asked    *Position // what was last asked
 	askedID  uint64    // the command that did
+	again    bool      // refused for now: a timer asks again
 }
 
 func (ch *channel) wildcard() bool { return topic.Filter(ch.filter).Wildcard() }
@@ -164,7 +165,7 @@ func (c *Client) join(s *Subscription) error {
 
 // subscribe asks for a channel on the wire.
 func (c *Client) subscribe(l *link, ch *channel) {
-	ch.live = false
+	ch.live, ch.again = false, false
 	command := &parleyv1.Command{Command: &parleyv1.Command_Subscribe{Subscribe: ch.wire(c.places[ch.filter])}}
 	c.ask(l, command, func(r *parleyv1.Reply, err error) {
 		if c.channels[ch.filter] != ch || errors.Is(err, ErrDisconnected) {
@@ -232,7 +233,7 @@ func (c *Client) refused(ch *channel, err *Error) {
 		return
 	}
 	c.trouble(err)
-	ch.live = true // as good as answered, until asked again
+	ch.live, ch.again = true, true // as good as answered, until asked again
 	l := c.link
 	wait := err.RetryAfter + time.Duration(c.config.random()*float64(subscribeAgain))
 	c.running.Go(func() {

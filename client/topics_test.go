@@ -348,6 +348,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("after %v: %v", time.Since(begun), err)
 		}
 		p.refuse(4, &parleyv1.Error{Code: "overloaded", Retry: "later"}) // the id of the second subscribe to it
+		p.say(&parleyv1.Reply{Reply: &parleyv1.Reply_Unsubscribed{Unsubscribed: &parleyv1.Unsubscribed{Topic: "busy"}}})
 		if s := p.subscribed(9); s.GetSince().GetSeq() != 0 || s.GetSince() == nil {
 			t.Errorf("asks again for %v", s)
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -309,6 +310,78 @@ func TestLastValues(t *testing.T) {
 			}
 		})
 	}
+}
+
+// between publishes when last values are read, as somebody else might.
+type between struct {
+	broker.Broker
+	before func()
+}
+
+func (b *between) Retained(ctx context.Context, f topic.Filter) ([]*message.Message, error) {
+	if before := b.before; before != nil {
+		b.before = nil
+		before()
+	}
+	return b.Broker.Retained(ctx, f)
+}
+
+func TestALastValueThatComesWhileTheFeedBegins(t *testing.T) {
+	for _, filter := range []string{"a", "+"} {
+		t.Run(filter, func(t *testing.T) {
+			var b *between
+			s := serve(t, short(10), func(inner broker.Broker) broker.Broker {
+				b = &between{Broker: inner}
+				return b
+			})
+			publish(t, s, "a", "1", retain)
+			b.before = func() {
+				publish(t, s, "a", "2")
+				publish(t, s, "a", "3", retain)
+			}
+			in, _, _ := subscribe(t, s, filter, nil)
+			publish(t, s, "a", "4")
+			want := []string{"2", "3", "4"}
+			if filter == "+" { // it begins with the last values
+				want = want[1:]
+			}
+			if got := payloads(in.all()); !slices.Equal(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// A topic that was forgotten between Open and Run begins a new history there.
+func TestAHistoryThatBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, pubsub.Settings{History: 1000, HistoryAge: time.Minute}, nil)
+		for range 500 {
+			publish(t, s, "a", "old")
+		}
+		in := newInbox()
+		feed, _, err := s.Open(t.Context(), pubsub.Request{Filter: "a", Receiver: in})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-time.NewTimer(20 * time.Minute).C
+		for i := range 300 { // more than can wait
+			publish(t, s, "a", fmt.Sprint(i))
+		}
+		if err := feed.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		publish(t, s, "a", "300")
+		got := in.all()
+		if len(got) != 302 || got[0].Event.GetGap() == nil || feed.Sent() != 301 {
+			t.Fatalf("%d deliveries, sent %d", len(got), feed.Sent())
+		}
+		for i, d := range got[1:] {
+			if string(d.Message.Payload) != fmt.Sprint(i) {
+				t.Fatalf("at place %d: %s", i, d.Message.Payload)
+			}
+		}
+	})
 }
 
 // What is published between the answer to a subscribe and the moment when last

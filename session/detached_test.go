@@ -81,3 +81,15 @@ func TestDetachedAgainstAModel(t *testing.T) {
 		})
 	})
 }
+
+func TestPlacesOfTakenRecordsAreReused(t *testing.T) {
+	d := detached{limit: 3, window: time.Hour}
+	now := time.Unix(1_790_000_000, 0)
+	for i := range 1000 {
+		now = now.Add(time.Millisecond)
+		d.put("s", record{user: "u"}, now)
+		if _, ok := d.take("s", "u", now); !ok || len(d.order) > 2*d.limit {
+			t.Fatalf("round %d: %v, %d places", i, ok, len(d.order))
+		}
+	}
+}

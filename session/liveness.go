@@ -108,7 +108,7 @@ func (l *liveness) step(now moment) (ping bool, end protocol.Reason, next moment
 	if l.idle > 0 && !now.Before(l.active.Add(l.idle)) {
 		return false, protocol.IdleTimeout, 0
 	}
-	if l.waiting && l.heard.After(l.lastPing) {
+	if l.waiting && !l.heard.Before(l.lastPing) {
 		l.waiting = false
 	}
 	switch {

@@ -37,13 +37,21 @@ func (m *Manager) Online(user string) bool {
 func (m *Manager) DeliverDirect(name topic.Name, d *hub.Delivery) int {
 	n := 0
 	for _, s := range m.named(string(name)) {
-		if !s.welcomed.Load() || d.Message != nil && d.Message.Except != "" && d.Message.Except == s.id {
+		if !s.isWelcomed() || d.Message != nil && d.Message.Except != "" && d.Message.Except == s.id {
 			continue
 		}
 		s.Deliver(d)
 		n++
 	}
 	return n
+}
+
+// isWelcomed reports whether the answer to connect is queued. Who has got that
+// answer finds it true.
+func (s *Session) isWelcomed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.welcomed
 }
 
 func (m *Manager) named(name string) []*Session {
@@ -121,8 +129,9 @@ func (m *Manager) Stats() Stats {
 		Accepted: m.counts.accepted.Load(), Resumed: m.counts.resumed.Load(), Errors: m.counts.errors.Load(),
 		Calls: m.counts.calls.Load(), Ended: tallied(&m.counts.ended), Refused: tallied(&m.counts.refused), DroppedEvents: m.events.dropped.Load(),
 	}
-	m.mu.RLock()
-	defer m.mu.RUnlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.detached.expire(time.Now())
 	st.Open, st.Users, st.Detached, st.Draining = len(m.open), len(m.users), m.detached.len(), m.draining
 	return st
 }

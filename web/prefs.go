@@ -72,9 +72,10 @@ func setPreference(w http.ResponseWriter, r *http.Request, name, value string) {
 	})
 }
 
-// localPath keeps redirects on this origin: "//host" and "/\host" are other origins to a browser.
+// localPath keeps redirects on this origin: "//host" and "/\host" are other origins to a browser,
+// and so is "/<tab>/host", for tabs and line ends are taken out of an address before it is read.
 func localPath(p string) string {
-	if !strings.HasPrefix(p, "/") || strings.HasPrefix(p, "//") || strings.ContainsAny(p, "\\\r\n") {
+	if !strings.HasPrefix(p, "/") || strings.HasPrefix(p, "//") || strings.ContainsAny(p, "\\\r\n\t") {
 		return "/"
 	}
 	return p

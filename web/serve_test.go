@@ -93,7 +93,7 @@ func TestPreferences(t *testing.T) {
 func TestSetPreferences(t *testing.T) {
 	site := newSite(t)
 	for back, want := range map[string]string{
-		"/p/1?before=3": "/p/1?before=3", "//evil.example": "/", "https://evil.example": "/", `/\evil.example`: "/", "": "/", "/a\r\nSet-Cookie: x=1": "/",
+		"/p/1?before=3": "/p/1?before=3", "//evil.example": "/", "https://evil.example": "/", `/\evil.example`: "/", "/\t/evil.example": "/", "": "/", "/a\r\nSet-Cookie: x=1": "/",
 	} {
 		form := url.Values{"lang": {"zh-CN"}, "theme": {"pink"}, "back": {back}}
 		r := httptest.NewRequest(http.MethodPost, "/preferences", strings.NewReader(form.Encode()))

@@ -45,6 +45,7 @@ func Test(t *testing.T, open func(tb testing.TB) broker.Broker) {
 		{"expired messages are not given out", testExpiry},
 		{"ephemeral messages", testEphemeral},
 		{"closing", testClose},
+		{"closing waits for deliveries", testCloseWaits},
 		{"closing under load", testCloseUnderLoad},
 		{"readers and publishers at once", testReadersAndPublishers},
 	} {
@@ -54,9 +55,10 @@ func Test(t *testing.T, open func(tb testing.TB) broker.Broker) {
 
 // bench is a started engine and what it has delivered.
 type bench struct {
-	tb testing.TB
 	broker.Broker
 
+	tb    testing.TB
+	hook  func(*message.Message) // called within each delivery; may be nil
 	mu    sync.Mutex
 	more  chan struct{} // closed and replaced with every delivery
 	got   map[string][]*message.Message
@@ -89,6 +91,9 @@ func (b *bench) HandleMessage(m *message.Message) {
 	}
 	b.busy[m.Topic] = true
 	b.mu.Unlock()
+	if b.hook != nil {
+		b.hook(m)
+	}
 	b.mu.Lock() // in between somebody else could have come
 	defer b.mu.Unlock()
 	b.busy[m.Topic] = false

@@ -66,6 +66,9 @@ func testHistoryBackward(t *testing.T, b *bench) {
 	if !slices.Equal(read, numbers(1, 10)) {
 		t.Errorf("page by page: %q", read)
 	}
+	few := b.fill("b", 10, kept(4))
+	backward := broker.Query{Epoch: few[9].Epoch, Before: few[9].Seq, Limit: 2, Newest: true}
+	b.want("older ones than are kept were not asked for", b.history("b", backward), numbers(8, 9), true, false)
 	b.want("before a position of another history", b.history("a", broker.Query{Epoch: "another", Before: at[7].Seq, Limit: 3, Newest: true}), nil, false, true)
 }
 

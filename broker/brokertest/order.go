@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/parleyhq/parley/broker"
 	"github.com/parleyhq/parley/message"
@@ -111,6 +112,28 @@ func testClose(t *testing.T, b *bench) {
 	}
 	if c, ok := b.Broker.(broker.Checker); ok && c.Check(ctx) == nil {
 		t.Error("a closed broker says it works")
+	}
+}
+
+func testCloseWaits(t *testing.T, b *bench) {
+	entered, release, closed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	b.hook = func(*message.Message) {
+		close(entered)
+		<-release
+	}
+	go b.Publish(text("a", "1"), kept(1), func(broker.Result, error) {})
+	<-entered
+	go func() { closed <- b.Close(context.Background()) }()
+	early := time.NewTimer(50 * time.Millisecond)
+	defer early.Stop()
+	select {
+	case err := <-closed:
+		t.Errorf("closed during a delivery: %v", err)
+	case <-early.C:
+	}
+	close(release)
+	if err := <-closed; err != nil || b.count() != 1 {
+		t.Errorf("%d delivered, %v", b.count(), err)
 	}
 }
 

@@ -252,9 +252,9 @@ func (l *log) read(q broker.Query, now time.Time) broker.Page {
 			return page
 		}
 	}
-	// A reader at 0 asks for what is kept, unless it names the epoch: then, and
-	// at every other position, it asks for all that came after.
-	if (after > 0 || q.Epoch == l.epoch) && (after < l.lost || after > l.seq) {
+	// A reader at 0 asks for what is kept, unless it names the epoch and reads
+	// forward: then, and at every other position, it asks for all that came after.
+	if (after > 0 || q.Epoch == l.epoch && !q.Newest) && (after < l.lost || after > l.seq) {
 		page.Gap = true
 	}
 	var chosen []*message.Message

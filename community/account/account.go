@@ -129,7 +129,7 @@ func (s *Service) SignIn(ctx context.Context, handle, password string, from Brow
 		return "", in, fault.New(fault.Forbidden, fault.Banned)
 	}
 	s.throttle.forget(byName)
-	s.throttle.forget(byAddress)
+	s.throttle.undo(byAddress)
 	return s.open(ctx, user, from)
 }
 

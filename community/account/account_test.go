@@ -3,6 +3,7 @@ package account_test
 import (
 	"context"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -168,6 +169,24 @@ func TestGuessesAreThrottled(t *testing.T) {
 	if _, _, err := s.SignIn(t.Context(), "ada", "correct horse", home); err != nil {
 		t.Errorf("after the wait: %v", err)
 	}
+}
+
+// Who has an account must not be able to wipe out, by signing in to it, what they guessed about
+// others from the same address.
+func TestSigningInKeepsGuessesAboutOthers(t *testing.T) {
+	s, _ := setUp(t)
+	signUp(t, s, "ada")
+	for i := range 60 {
+		_, _, err := s.SignIn(t.Context(), "somebody"+strconv.Itoa(i), "guess", home)
+		refused(t, err, fault.Invalid, fault.WrongSignIn)
+		if i == 30 {
+			if _, _, err := s.SignIn(t.Context(), "ada", "correct horse", home); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_, _, err := s.SignIn(t.Context(), "bob", "guess", home)
+	refused(t, err, fault.TooMany, fault.TooManyTries)
 }
 
 func TestBanAndRoles(t *testing.T) {

@@ -92,3 +92,14 @@ func (t *throttle) forget(key string) {
 	defer t.mu.Unlock()
 	delete(t.counters, key)
 }
+
+// undo takes one try back. The others stay counted: who can sign in as themselves could otherwise
+// go on guessing about everybody else.
+func (t *throttle) undo(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c, ok := t.counters[key]; ok {
+		c.left++
+		t.counters[key] = c
+	}
+}

@@ -39,7 +39,7 @@ func New() *Renderer {
 				parser.WithParagraphTransformers(parser.DefaultParagraphTransformers()...),
 				parser.WithASTTransformers(util.Prioritized(tame{}, 100)),
 			)),
-			goldmark.WithExtensions(extension.Strikethrough, extension.Table, extension.TaskList, extension.Linkify),
+			goldmark.WithExtensions(extension.Strikethrough, smallTables{}, extension.TaskList, extension.Linkify),
 			goldmark.WithRendererOptions(
 				hardwrap.WithHardWraps(),
 				hardwrap.WithXHTML(),
@@ -78,9 +78,9 @@ func policy() *bluemonday.Policy {
 // HTML renders Markdown as sanitised HTML.
 func (r *Renderer) HTML(source string) template.HTML {
 	var b bytes.Buffer
-	if err := r.md.Convert([]byte(source), &b); err != nil {
+	if tangled(source) || r.md.Convert([]byte(source), &b) != nil {
 		// A buffer does not fail to take writes; were a parser extension to fail, plain text is safe.
-		return template.HTML("<p>" + html.EscapeString(source) + "</p>") //nolint:gosec // escaped
+		return plain(source)
 	}
 	return template.HTML(strings.TrimSpace(r.policy.Sanitize(b.String()))) //nolint:gosec // sanitised
 }
@@ -93,7 +93,7 @@ func (r *Renderer) Text(source string, limit int) string {
 		source = strings.ToValidUTF8(source[:most], "")
 	}
 	var b bytes.Buffer
-	if err := r.md.Convert([]byte(source), &b); err != nil {
+	if tangled(source) || r.md.Convert([]byte(source), &b) != nil {
 		return Shorten(source, limit)
 	}
 	spaced := strings.NewReplacer("</p>", " ", "<br />", " ", "</li>", " ", "</h3>", " ", "</td>", " ", "</th>", " ").Replace(b.String())

@@ -54,6 +54,36 @@ func TestMentions(t *testing.T) {
 	}
 }
 
+func TestWhatAFewKilobytesCost(t *testing.T) {
+	r := markup.New()
+	for name, in := range map[string]string{
+		"a wide table of empty rows": "|" + strings.Repeat("a|", 500) + "\n|" + strings.Repeat("-|", 500) + "\n" + strings.Repeat("|\n", 3000),
+		"a long table":               "|" + strings.Repeat("a|", 30) + "\n|" + strings.Repeat("-|", 30) + "\n" + strings.Repeat("|\n", 3000),
+		"quotes in quotes":           strings.Repeat(">", 5000),
+		"lists in quotes":            strings.Repeat("> - ", 2000),
+		"open brackets":              strings.Repeat("[a](", 5000),
+		"open emphasis":              strings.Repeat("*a_", 5000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if out := r.HTML(in); len(out) > 16*len(in) {
+				t.Errorf("%d bytes were drawn as %d", len(in), len(out))
+			}
+			if cost := testing.AllocsPerRun(1, func() { r.HTML(in) }); cost > 200_000 {
+				t.Errorf("drawing %d bytes took %.0f allocations", len(in), cost)
+			}
+		})
+	}
+	if out := string(r.HTML(strings.Repeat("[", 2000) + "<b>\n@ada")); !strings.HasSuffix(out, "&lt;b&gt;<br/>\n@ada</p>") {
+		t.Errorf("a tangle is shown as %q", out[max(0, len(out)-60):])
+	}
+	if out := string(r.HTML("*a*\n\n" + strings.Repeat("-", 300))); out != "<p><em>a</em></p>\n<hr/>" {
+		t.Errorf("a long rule is drawn as %q", out)
+	}
+	if out := string(r.HTML("|a|b|\n|-|-|\n|1|2|\n")); !strings.Contains(out, "<td>2</td>") {
+		t.Errorf("a table is drawn as %q", out)
+	}
+}
+
 func many(n int) string {
 	var b strings.Builder
 	for i := range n {

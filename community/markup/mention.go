@@ -19,8 +19,8 @@ var mentioned = regexp.MustCompile(`(?i)^@(` + Handle + `)`)
 
 // Mentions lists the handles named in a message outside code, in lower case, once each, in order.
 func (r *Renderer) Mentions(source string) []string {
-	if !strings.Contains(source, "@") {
-		return nil
+	if !strings.Contains(source, "@") || tangled(source) {
+		return nil // a tangle is shown as it is, without links
 	}
 	src := []byte(source)
 	var out []string

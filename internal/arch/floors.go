@@ -18,6 +18,7 @@ const (
 		"that API no user can do either, so extend the API instead of reaching behind it."
 	whyClient = "A client is linked into other people's programs: it shares the words of the protocol with the " +
 		"server and nothing of its machinery."
+	whyLoad = "Load comes from outside, as clients do: what it measures it must not share with the server."
 	whyLeaf = "It is a leaf that everything may stand on, so it stands on nothing."
 )
 
@@ -26,6 +27,7 @@ func House() []Floor {
 	return []Floor{
 		{Dirs: []string{"cmd/parley"}},
 		{Dirs: []string{"server"}},
+		{Dirs: []string{"bench"}, Only: []string{"client", "protocol", "message", "topic"}, Why: whyLoad},
 		{
 			Dirs: []string{"community", "console"},
 			// auth is here for its Identity: an application has to say who somebody is. web holds
@@ -58,7 +60,6 @@ func Yard() []Floor {
 		// protocol, because a test that talks to an example sees frames.
 		{Dirs: []string{"examples"}, Only: []string{".", "auth", "client", "parleytest", "protocol"}, Why: whyOutsider},
 		{Dirs: []string{"scenario"}},
-		{Dirs: []string{"bench"}},
 		{Dirs: []string{"internal/arch"}, Only: []string{}, Why: "The judge of the house does not live in it."},
 		{Dirs: []string{"deploy"}},
 		{Dirs: []string{"docs"}},

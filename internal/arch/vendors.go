@@ -32,7 +32,7 @@ func Vendors() []Vendor {
 		{"github.com/golang-jwt/jwt/v5", []string{"auth/jwt"}, oneRoom},
 		{"github.com/MicahParks/keyfunc/v3", []string{"auth/jwt"}, oneRoom},
 		{"github.com/casbin/", []string{"auth/rbac"}, oneRoom},
-		{"github.com/prometheus/", []string{".", "server", "bench"}, metrics},
+		{"github.com/prometheus/", []string{".", "server"}, metrics},
 		{"github.com/oklog/ulid/v2", []string{".", "session", "pubsub", "community"}, bricks},
 		{"github.com/google/cel-go", []string{"routing"}, oneRoom},
 		{"cel.dev/", []string{"routing"}, oneRoom},

@@ -98,7 +98,7 @@ type Group struct {
 
 	mu     sync.Mutex
 	closed bool
-	native poller // nil where there is none
+	native poller // nil before the first TCP connection, and where there is none
 	cancel context.CancelFunc
 
 	conns   sync.WaitGroup
@@ -109,7 +109,7 @@ type Group struct {
 // poller takes connections that need no goroutine of their own.
 type poller interface {
 	// adopt takes nc over, if it can; else it leaves it as it is.
-	adopt(c *Conn, nc net.Conn) bool
+	adopt(c *Conn, nc *net.TCPConn) bool
 	written() uint64
 	close()
 }
@@ -139,11 +139,15 @@ func (g *Group) Attach(c *Conn, nc net.Conn, h Handler) error {
 	if g.cancel == nil {
 		g.start()
 	}
-	g.conns.Add(1)
+	tcp, ok := nc.(*net.TCPConn)
+	if ok && g.native == nil && !g.cfg.Portable {
+		g.native = newPoller(g)
+	}
 	native := g.native
+	g.conns.Add(1)
 	g.mu.Unlock()
 	c.handler = h
-	if native == nil || !native.adopt(c, nc) {
+	if !ok || native == nil || !native.adopt(c, tcp) {
 		c.driver = &stream{g: g, nc: nc, settled: make(chan struct{}, 1)}
 	}
 	return nil
@@ -154,9 +158,6 @@ func (g *Group) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	g.cancel = cancel
 	g.running.Go(func() { g.wheel.Run(ctx) })
-	if !g.cfg.Portable {
-		g.native = newPoller(g)
-	}
 }
 
 // Written returns the bytes written to all connections since the start.

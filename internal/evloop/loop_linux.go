@@ -91,11 +91,7 @@ func (e *epoll) written() uint64 {
 
 // adopt takes the descriptor of a TCP connection out of Go's poller, and with
 // it everything that net holds for it.
-func (e *epoll) adopt(c *Conn, nc net.Conn) bool {
-	tcp, ok := nc.(*net.TCPConn)
-	if !ok {
-		return false
-	}
+func (e *epoll) adopt(c *Conn, tcp *net.TCPConn) bool {
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return false

@@ -395,6 +395,7 @@ class Channel {
   /** @type {{epoch?: string, seq: number} | undefined} */
   asked = undefined;
   askedId = 0; // of the last subscribe command
+  again = false; // refused for now: a timer asks again
 
   /** @param {string} filter */
   constructor(filter) {
@@ -800,7 +801,7 @@ export class Parley {
     this.#open = false;
     this.#unacked.clear();
     this.#clock.clearTimeout(this.#refreshTimer);
-    for (const channel of this.#channels.values()) channel.live = false;
+    for (const channel of this.#channels.values()) channel.live = channel.again = false;
     for (const log of this.#logs.values()) {
       log.repairing = log.overflowed = false;
       log.held = [];
@@ -930,6 +931,7 @@ export class Parley {
   #ask(channel) {
     const wire = channel.wire(this.#logs.get(channel.filter));
     channel.askedId = this.#lastId + 1;
+    channel.again = false;
     this.#link?.ask('subscribe', wire, REQUEST_TIMEOUT, (error, answer) => {
       if (error?.code === 'disconnected' || this.#channels.get(channel.filter) !== channel) return;
       if (error) this.#refused(channel, error);
@@ -970,7 +972,7 @@ export class Parley {
       for (const handle of channel.handles) handle.end(error);
       return;
     }
-    channel.live = true; // as good as answered: asked again by this timer or by the next connection
+    channel.live = channel.again = true; // as good as answered: asked again by this timer or by the next connection
     const link = this.#link;
     this.#clock.setTimeout(
       () => link === this.#link && this.#open && this.#channels.get(channel.filter) === channel && this.#ask(channel),
@@ -1175,7 +1177,8 @@ export class Parley {
   #dismissed(topic) {
     const channel = this.#channels.get(topic);
     const error = new ParleyError('forbidden', `the server ended the subscription to ${topic}`, { number: 403 });
-    if (channel) this.#refused(channel, error);
+    // Behind a refusal that may pass it only says the same again.
+    if (channel && !channel.again) this.#refused(channel, error);
   }
 }
 

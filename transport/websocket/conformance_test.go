@@ -1,7 +1,9 @@
 package websocket_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -78,8 +80,8 @@ func TestTheCloseFrameArrivesWhileMoreIsSent(t *testing.T) {
 		for range 20 {
 			w := open(t, s, "ada")
 			w.send(append(frame(0xc1, "a"), make([]byte, 50_000)...))
-			if code, _ := w.end(); code != 1002 {
-				t.Fatalf("closed with %d", code)
+			if code, _ := w.end(); code != 1002 || !errors.Is(w.last, io.EOF) {
+				t.Fatalf("closed with %d, then %v", code, w.last)
 			}
 		}
 	})
@@ -146,8 +148,12 @@ func TestCloseIsAnswered(t *testing.T) {
 			frame []byte
 			code  int
 		}{
-			{frame(0x88, ""), 1000}, {closing(1000, "bye"), 1000}, {closing(1001, ""), 1001}, {closing(1014, ""), 1014},
-			{closing(3000, ""), 3000}, {closing(4999, strings.Repeat("x", 123)), 4999},
+			{frame(0x88, ""), 1000},
+			{closing(1000, "bye"), 1000},
+			{closing(1001, ""), 1001},
+			{closing(1014, ""), 1014},
+			{closing(3000, ""), 3000},
+			{closing(4999, strings.Repeat("x", 123)), 4999},
 		} {
 			w := open(t, s, "ada")
 			w.send(tc.frame)

@@ -36,12 +36,19 @@ func (c *conn) Reply(r *parleyv1.Reply) {
 // Deliver is described at session.Conn. A receiver that is behind is first
 // spared what it can do without.
 func (c *conn) Deliver(d *hub.Delivery) {
-	frame := d.Frame(c.form)
-	if d.Shape != nil {
+	switch frame := d.Frame(c.form); {
+	case d.Shape != nil:
 		c.shaped(d, frame)
-	} else if !d.Droppable {
+	case d.Droppable:
+		c.spare(frame)
+	default:
 		c.send(frame)
-	} else if !c.line.Send(frame, c.s.limits.QueueBytes/2) {
+	}
+}
+
+// spare queues a frame that a receiver under pressure does without.
+func (c *conn) spare(frame *[]byte) {
+	if !c.line.Send(frame, c.s.limits.QueueBytes/2) {
 		c.s.stats.dropped.Add(1)
 	}
 }
@@ -107,7 +114,7 @@ func (c *conn) handle(op byte, payload []byte) error {
 	switch op {
 	case opPing:
 		pong := frameOf(opPong, len(payload), func(dst []byte) []byte { return append(dst, payload...) })
-		_ = c.line.Send(&pong, c.s.limits.QueueBytes/2) // a client that is behind does without
+		c.spare(&pong)
 		return nil
 	case opPong:
 		return nil

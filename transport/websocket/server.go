@@ -6,6 +6,7 @@ package websocket
 import (
 	"cmp"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -85,16 +86,21 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info
 		s.log.Info("a handshake broke off", "address", info.Address, "error", err)
 		return nil
 	}
+	s.carry(nc, codec, early, info)
+	return nil
+}
+
+// carry begins a connection whose handshake is done.
+func (s *Server) carry(nc net.Conn, codec protocol.Codec, early []byte, info session.Info) {
 	info.Transport = "websocket"
 	c := &conn{s: s, form: s.formOf(codec)}
 	if err := s.lines.Attach(&c.line, nc, c); err != nil {
 		_ = nc.Close() // the server has ended meanwhile
 		s.sessions.Release(info.Address)
-		return nil
+		return
 	}
 	c.session = s.sessions.Accept(c, info)
 	c.line.Start(early)
-	return nil
 }
 
 // Wait returns when every connection has ended and released what it held. No

@@ -73,6 +73,7 @@ type wire struct {
 	conn net.Conn
 	in   *bufio.Reader
 	resp *http.Response
+	last error // that ended reading
 }
 
 // handshake is a good one, which a test may spoil.
@@ -198,13 +199,16 @@ func (w *wire) end() (code int, said []*parleyv1.Reply) {
 			if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
 				w.t.Fatalf("the connection did not end; said: %v", said)
 			}
+			w.last = err
 			return code, said
 		case code != 0:
 			w.t.Fatalf("after the close frame came opcode %d %q", op, payload)
 		case op == ws.OpClose:
 			c, _ := ws.ParseCloseFrameData(payload)
 			code = int(c)
-			_ = w.conn.(*net.TCPConn).CloseWrite() // as a client that goes; it may have gone
+			if tcp, ok := w.conn.(*net.TCPConn); ok {
+				_ = tcp.CloseWrite() // as a client that goes; it may have gone
+			}
 		case op == ws.OpText:
 			replies, err := protocol.JSON{}.DecodeReplies(payload)
 			if err != nil {

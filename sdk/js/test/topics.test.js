@@ -110,6 +110,7 @@ describe('subscribing', () => {
     net.socket.say({ id, subscribed: { topic: 'a', position: { epoch: 'k', seq: 1 } } });
     await sub.ready;
     net.socket.say({ id, error: { code: 'overloaded', retry: 'later' } });
+    net.socket.say({ unsubscribed: { topic: 'a' } }); // the server names what ended
     await net.clock.advance(4500);
     assert.deepEqual(net.socket.take('subscribe').subscribe.since, { epoch: 'k', seq: 1 });
     net.socket.say({ unsubscribed: { topic: 'a' } });
