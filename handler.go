@@ -36,6 +36,10 @@ func IdentityFrom(c *gin.Context) (Identity, bool) {
 // header, else from the one-use ticket in ?ticket=…, else from the token in
 // the client's first message. A handshake that is refused is answered with a
 // plain HTTP error that says why.
+//
+// How long a client may take to send its handshake is up to the http.Server:
+// set ReadHeaderTimeout, or a client that sends a byte now and then holds its
+// connection for ever.
 func (l *Live) Handler() gin.HandlerFunc {
 	return func(c *gin.Context) {
 		defer c.Abort() // nothing may write after the connection was taken over
@@ -135,7 +139,7 @@ func writeError(c *gin.Context, e *protocol.Error) {
 		c.Header("WWW-Authenticate", "Bearer")
 	}
 	if e.RetryAfter > 0 {
-		c.Header("Retry-After", strconv.Itoa(max(int(e.RetryAfter/time.Second), 1)))
+		c.Header("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
 	}
 	c.AbortWithStatusJSON(e.HTTP, gin.H{"error": e.Wire()})
 }

@@ -15,8 +15,9 @@ type collector struct {
 	l *Live
 
 	connections, users, detached, topics, busy *prometheus.Desc
-	accepted, ended, errors, calls             *prometheus.Desc
+	accepted, ended, refused, errors, calls    *prometheus.Desc
 	published, delivered, dropped, events      *prometheus.Desc
+	skipped                                    *prometheus.Desc
 	bytes, frames                              *prometheus.Desc
 }
 
@@ -33,11 +34,13 @@ func newCollector(l *Live) *collector {
 		busy:        desc("requests_running", "Requests that handlers are working on."),
 		accepted:    desc("connections_accepted_total", "Connections accepted."),
 		ended:       desc("connections_ended_total", "Connections ended, by reason.", "reason"),
+		refused:     desc("connections_refused_total", "Handshakes turned away before anything was looked at, by reason.", "reason"),
 		errors:      desc("errors_total", "Errors told to clients."),
 		calls:       desc("calls_total", "Calls of clients."),
 		published:   desc("messages_published_total", "Messages published on this node."),
 		delivered:   desc("messages_delivered_total", "Messages queued for receivers on this node."),
 		dropped:     desc("messages_dropped_total", "Droppable events left out for receivers that were behind."),
+		skipped:     desc("messages_skipped_total", "Messages not sent to receivers that were behind, by the policy of their topic.", "policy"),
 		events:      desc("hook_events_dropped_total", "Connect and disconnect events dropped because hooks were too slow."),
 		bytes:       desc("socket_bytes_total", "Bytes over sockets.", "direction"),
 		frames:      desc("socket_frames_received_total", "Frames received."),
@@ -47,8 +50,8 @@ func newCollector(l *Live) *collector {
 // Describe sends the descriptions of all metrics.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.connections, c.users, c.detached, c.topics, c.busy, c.accepted, c.ended, c.errors, c.calls,
-		c.published, c.delivered, c.dropped, c.events, c.bytes, c.frames,
+		c.connections, c.users, c.detached, c.topics, c.busy, c.accepted, c.ended, c.refused, c.errors, c.calls,
+		c.published, c.delivered, c.dropped, c.skipped, c.events, c.bytes, c.frames,
 	} {
 		ch <- d
 	}
@@ -78,8 +81,14 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(c.bytes, w.BytesIn, "in")
 	count(c.bytes, w.BytesOut, "out")
 	count(c.frames, w.FramesIn)
+	for policy, n := range w.Skipped {
+		count(c.skipped, n, policy)
+	}
 	for reason, n := range s.Ended {
 		count(c.ended, n, reason)
+	}
+	for reason, n := range s.Refused {
+		count(c.refused, n, reason)
 	}
 }
 

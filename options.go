@@ -127,12 +127,13 @@ func WithPublicURL(url string) Option {
 	return func(c *config) error { c.public = url; return nil }
 }
 
-// WithLimits sets bounds; zero fields keep their defaults. An interval set by
-// WithHeartbeat is kept.
+// WithLimits sets bounds; zero fields keep their defaults. What was set
+// by WithHeartbeat and WithHeartbeatStrategy is kept.
 func WithLimits(l Limits) Option {
 	return func(c *config) error {
-		interval, timeout := c.limits.HeartbeatInterval, c.limits.HeartbeatTimeout
+		interval, timeout, strategy := c.limits.HeartbeatInterval, c.limits.HeartbeatTimeout, c.limits.Heartbeat
 		c.limits = l
+		c.limits.Heartbeat = cmp.Or(l.Heartbeat, strategy)
 		c.limits.HeartbeatInterval = cmp.Or(l.HeartbeatInterval, interval)
 		c.limits.HeartbeatTimeout = cmp.Or(l.HeartbeatTimeout, timeout)
 		return nil
@@ -147,6 +148,18 @@ func WithHeartbeat(interval, timeout time.Duration) Option {
 			return errors.New("WithHeartbeat: interval and timeout must be at least a second")
 		}
 		c.limits.HeartbeatInterval, c.limits.HeartbeatTimeout = interval, timeout
+		return nil
+	}
+}
+
+// WithHeartbeatStrategy sets when clients are pinged: HeartbeatFixed (the
+// default), HeartbeatAdaptive or HeartbeatOnIdle.
+func WithHeartbeatStrategy(s HeartbeatStrategy) Option {
+	return func(c *config) error {
+		if s > HeartbeatOnIdle {
+			return fmt.Errorf("WithHeartbeatStrategy: there is no strategy %d", s)
+		}
+		c.limits.Heartbeat = s
 		return nil
 	}
 }

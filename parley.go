@@ -25,6 +25,7 @@ import (
 	"github.com/parleyhq/parley/auth"
 	"github.com/parleyhq/parley/auth/ticket"
 	"github.com/parleyhq/parley/broker"
+	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/pubsub"
 	"github.com/parleyhq/parley/routing"
@@ -42,10 +43,29 @@ type (
 	TopicSettings = pubsub.Settings
 	// Limits bound what a client can take.
 	Limits = session.Limits
+	// Pressure is what happens to messages for a receiver that is behind.
+	Pressure = hub.Pressure
+	// HeartbeatStrategy is when a client is pinged.
+	HeartbeatStrategy = session.HeartbeatStrategy
 	// Event tells that a client has connected or disconnected.
 	Event = session.Event
 	// Identity is who a client is.
 	Identity = auth.Identity
+)
+
+// Strategies of WithHeartbeatStrategy.
+const (
+	HeartbeatFixed    = session.HeartbeatFixed
+	HeartbeatAdaptive = session.HeartbeatAdaptive
+	HeartbeatOnIdle   = session.HeartbeatOnIdle
+)
+
+// Policies of TopicSettings.Pressure.
+const (
+	PressureDisconnect = hub.PressureDisconnect
+	PressureDropOldest = hub.PressureDropOldest
+	PressureLatest     = hub.PressureLatest
+	PressureSample     = hub.PressureSample
 )
 
 // Live is a running Parley. Its methods may be called concurrently.

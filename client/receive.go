@@ -30,6 +30,8 @@ func (c *Client) receive(l *link, r *parleyv1.Reply) {
 		l.send(&parleyv1.Command{Command: &parleyv1.Command_Pong{Pong: &parleyv1.Pong{}}})
 	case *parleyv1.Reply_Gap:
 		c.moved(r.Gap.GetTopic(), fromWirePosition(r.Gap.GetPosition()))
+	case *parleyv1.Reply_Skipped: // it is not to be read from the history: we are behind as it is
+		c.left(r.Skipped.GetTopic(), r.Skipped.GetSeq())
 	case *parleyv1.Reply_Joined:
 		c.came(Presence{Topic: r.Joined.GetTopic(), User: r.Joined.GetUser(), Joined: true})
 	case *parleyv1.Reply_Left:
@@ -306,6 +308,17 @@ func (c *Client) moved(name string, p Position) {
 	t := c.place(name)
 	t.moveTo(p)
 	c.tellGap(name, p)
+}
+
+// left goes on after seq, because the server left out what lies before it. What
+// is being read from the history is not affected.
+func (c *Client) left(name string, seq uint64) {
+	t := c.places[name]
+	if t == nil || !t.known || t.repairing || seq <= t.seq {
+		return
+	}
+	t.skip(seq)
+	c.tellGap(name, Position{Epoch: t.epoch, Seq: seq})
 }
 
 // tellGap tells once that messages before p are lost.

@@ -148,6 +148,23 @@ func TestTellsWhatCannotBeRecovered(t *testing.T) {
 	})
 }
 
+// What the server left out, because this client was behind, is told and not
+// asked for.
+func TestWhatIsSkippedIsNotReadAgain(t *testing.T) {
+	inBubble(t, func(n *network) {
+		t := n.t
+		var got catch
+		c, p := connected(n, client.OnGap(got.gap))
+		subscribe(t, c, p, "a", 90, got.add)
+		p.say(&parleyv1.Reply{Reply: &parleyv1.Reply_Skipped{Skipped: &parleyv1.Skipped{Topic: "a", Count: 5, Seq: 95}}})
+		p.message("a", 96)
+		got.want(t, 96)
+		if len(got.gaps) != 1 || got.gaps[0].Position.Seq != 95 {
+			t.Errorf("told %v", got.gaps)
+		}
+	})
+}
+
 func TestCatchesUpWhatCameThroughAWildcard(t *testing.T) {
 	inBubble(t, func(n *network) {
 		t := n.t

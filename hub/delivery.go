@@ -26,6 +26,8 @@ type Delivery struct {
 	Event   *parleyv1.Reply  // joined, left, ping …
 	// Droppable marks what a receiver under pressure can do without.
 	Droppable bool
+	// Shape is how a message is queued; nil as usual. Only messages have one.
+	Shape *Shape
 
 	encoded [MaxEncoders]atomic.Pointer[[]byte]
 }

@@ -52,6 +52,7 @@ type Service struct {
 	rules    auth.Authorizer
 	settings *topic.Tree[Settings]
 	fallback Settings
+	shaped   bool // some settings have a shape
 	log      *slog.Logger
 	direct   Direct
 	watchers watchers
@@ -80,6 +81,11 @@ func New(c Config) (*Service, error) {
 		}
 	}
 	s := &Service{broker: c.Broker, hub: hub.New(), rules: c.Authorizer, settings: tree, fallback: fallback, log: cmp.Or(c.Log, slog.Default())}
+	s.fallback = s.fallback.shaped()
+	s.shaped = s.fallback.shape != nil
+	for _, p := range c.Topics {
+		s.shaped = s.shaped || p.shaped().shape != nil
+	}
 	s.presence = presence.New(c.Grace, presenceEvents{s})
 	s.entropy.MonotonicEntropy = ulid.Monotonic(rand.Reader, 0)
 	return s, nil
@@ -172,6 +178,9 @@ func (s *Service) HandleMessage(m *message.Message) {
 	if name := topic.Name(m.Topic); isDirect(m.Topic) {
 		s.delivered.Add(uint64(s.direct.DeliverDirect(name, d)))
 	} else {
+		if s.shaped {
+			d.Shape = s.Settings(name).shape
+		}
 		s.delivered.Add(uint64(s.hub.Deliver(name, d)))
 	}
 }

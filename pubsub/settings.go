@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/broker"
+	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -25,6 +26,38 @@ type Settings struct {
 	// AtMostOnce gives every subscription QoS 0, whatever it asks for.
 	// Without it the highest is 1.
 	AtMostOnce bool
+	// Pressure is what happens to messages for a receiver that does not take
+	// them as fast as they come: hub.PressureDisconnect unless set. It is told
+	// what it was not sent.
+	Pressure hub.Pressure
+	// SampleEvery is the interval of hub.PressureSample. 0: a second.
+	SampleEvery time.Duration
+	// PressureKey is the header that holds the key of hub.PressureLatest; the
+	// key of a publish is another thing, it makes a repeat harmless. Messages
+	// without the header share one key. "": the header named key.
+	PressureKey string
+	// BatchDelay lets what is sent to a receiver wait for more, at most that
+	// long and until BatchBytes wait (0: 16 KiB), so that fewer, larger writes
+	// are made. It may make a difference above a few hundred messages a second.
+	// 0: nothing waits.
+	BatchDelay time.Duration
+	BatchBytes int
+
+	shape *hub.Shape
+}
+
+// maxBatchDelay is far more than anybody needs.
+const maxBatchDelay = 10 * time.Second
+
+// shaped returns s with its shape, for what differs from the usual.
+func (s Settings) shaped() Settings {
+	if s.Pressure != hub.PressureDisconnect || s.BatchDelay > 0 {
+		s.shape = &hub.Shape{
+			Pressure: s.Pressure, Every: cmp.Or(s.SampleEvery, time.Second), Header: cmp.Or(s.PressureKey, "key"),
+			BatchDelay: s.BatchDelay, BatchBytes: cmp.Or(s.BatchBytes, 16<<10),
+		}
+	}
+	return s
 }
 
 // DefaultSettings are those of topics that no pattern matches: a short
@@ -44,6 +77,14 @@ func (s Settings) check() error {
 	switch {
 	case s.History < 0 || s.HistoryAge < 0 || s.KeyWindow < 0:
 		return fmt.Errorf("history, its age and the key window cannot be negative")
+	case int(s.Pressure) >= hub.Pressures:
+		return fmt.Errorf("there is no pressure policy %d", s.Pressure)
+	case s.SampleEvery < 0 || s.BatchBytes < 0 || s.BatchDelay < 0:
+		return fmt.Errorf("an interval, a delay and a number of bytes cannot be negative")
+	case s.BatchDelay > maxBatchDelay:
+		return fmt.Errorf("a batch that waits %v is too late: set BatchDelay to at most %v, for example 20ms", s.BatchDelay, maxBatchDelay)
+	case s.BatchBytes > 0 && s.BatchDelay == 0:
+		return fmt.Errorf("a batch of %d bytes needs a longest delay: set BatchDelay, for example 20ms", s.BatchBytes)
 	case s.History > 0 && s.HistoryAge == 0:
 		return fmt.Errorf("a history of %d messages needs an age: set HistoryAge, for example 5m", s.History)
 	}
@@ -75,7 +116,7 @@ func settingsTree(patterns []Pattern) (*topic.Tree[Settings], error) {
 		if err != nil {
 			return nil, fmt.Errorf("settings of topics %q: %w", p.Filter, err)
 		}
-		tree.Set(f, p.Settings)
+		tree.Set(f, p.Settings.shaped())
 	}
 	return &tree, nil
 }

@@ -10,6 +10,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -114,3 +116,60 @@ type stub struct{ addr net.Addr }
 func (s stub) Addr() net.Addr          { return s.addr }
 func (stub) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (stub) Close() error              { return nil }
+
+// pipes is a listener of connections in this process.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { close(p.closed); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// A client that sends its handshake a byte at a time is cut off, whatever it
+// has sent by then.
+func TestASlowHandshakeIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reached := false
+		h := newHTTP(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }), slog.New(slog.DiscardHandler))
+		l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+		served := make(chan error, 1)
+		go func() { served <- h.Serve(l) }()
+		client, conn := net.Pipe()
+		l.conns <- conn
+		go func() { // what is said to it is not read by slow clients; here it must not hold the server up
+			buf := make([]byte, 512)
+			for {
+				if _, err := client.Read(buf); err != nil {
+					return
+				}
+			}
+		}()
+		began := time.Now()
+		var err error
+		for _, b := range []byte("GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + strings.Repeat("X-Slow: 1\r\n", 100)) {
+			if _, err = client.Write([]byte{b}); err != nil {
+				break
+			}
+			<-time.After(200 * time.Millisecond)
+		}
+		if took := time.Since(began); err == nil || took > 6*time.Second {
+			t.Errorf("held for %v: %v", took, err)
+		}
+		if reached {
+			t.Error("half a handshake was answered")
+		}
+		_ = client.Close()
+		_ = h.Close()
+		<-served
+	})
+}

@@ -121,10 +121,12 @@ func liveOptions(c config.Config) []parley.Option {
 	options := []parley.Option{
 		parley.WithNode(c.Node), parley.WithPublicURL(c.PublicURL), parley.WithOrigins(c.Origins...),
 		parley.WithRules(c.AuthRules()...), parley.WithHeartbeat(c.Heartbeat.Interval, c.Heartbeat.Timeout),
+		parley.WithHeartbeatStrategy(c.Heartbeat.Strategy),
 		parley.WithLimits(parley.Limits{
 			MessageBytes: c.Limits.MessageBytes, QueueBytes: c.Limits.QueueBytes, Subscriptions: c.Limits.Subscriptions,
 			Calls: c.Limits.Calls, ConnectionsNode: c.Limits.Connections, ConnectionsUser: c.Limits.ConnectionsPerUser,
 			ConnectionsOneIP: c.Limits.ConnectionsPerAddress, ConnectTimeout: c.Limits.ConnectTimeout,
+			AcceptRate: orNone(c.Limits.AcceptRate), AcceptRateOneIP: orNone(c.Limits.AcceptRatePerAddress),
 			IdleTimeout: c.Limits.IdleTimeout, ResumeWindow: c.Limits.ResumeWindow,
 		}),
 	}
@@ -138,9 +140,19 @@ func liveOptions(c config.Config) []parley.Option {
 		}
 		options = append(options, parley.WithTopic(t.Pattern, parley.TopicSettings{
 			History: t.History, HistoryAge: age, KeyWindow: max(age, defaultHistoryAge), NoPresence: t.NoPresence,
+			Pressure: t.Pressure, SampleEvery: t.SampleEvery, PressureKey: t.PressureKey, BatchDelay: t.BatchDelay, BatchBytes: t.BatchBytes,
 		}))
 	}
 	return options
+}
+
+// orNone turns the 0 of the configuration, no limit, into that of the API, where
+// 0 is the default.
+func orNone(limit int) int {
+	if limit == 0 {
+		return -1
+	}
+	return limit
 }
 
 const defaultHistoryAge = 5 * time.Minute

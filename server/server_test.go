@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -184,6 +185,25 @@ func TestHandshakesThatAreRefused(t *testing.T) {
 	if got := connect(r.open("Origin", "https://app.friend.example"), annsToken(t, cfg.Data, time.Hour)); got.GetConnected() == nil {
 		t.Errorf("a friend's page: %v", got)
 	}
+}
+
+// Whoever opens connections faster than is allowed is told when to come back.
+func TestTooManyHandshakes(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t)
+	cfg.Limits.AcceptRatePerAddress = 1
+	r := start(t, cfg)
+	for range 30 {
+		status, header, body := r.do("GET", "/ws", "")
+		if status != http.StatusTooManyRequests {
+			continue
+		}
+		if after, err := strconv.Atoi(header.Get("Retry-After")); err != nil || after < 1 || !strings.Contains(body, "rate_limited") {
+			t.Errorf("Retry-After %q: %s", header.Get("Retry-After"), body)
+		}
+		return
+	}
+	t.Error("nothing was refused")
 }
 
 func TestHealth(t *testing.T) {

@@ -57,12 +57,15 @@ type Limits struct {
 	ConnectionsNode   int           // 0: no limit
 	ConnectionsUser   int           // 100
 	ConnectionsOneIP  int           // 0: no limit; behind a proxy set it only with trusted proxies
+	AcceptRate        int           // new connections a second, ten times as many at once: 20,000; negative: no limit
+	AcceptRateOneIP   int           // the same of one address: 5,000; behind a proxy it needs trusted proxies
 	ResumeWindow      time.Duration // a session can be taken up again: 2 min
 	DetachedSessions  int           // kept for that: 10,000
 	DrainSpread       time.Duration // clients told to leave come back within: 5 s
 	HeaderCount       int           // on a published message: 32
 	HeartbeatInterval time.Duration // 25 s
 	HeartbeatTimeout  time.Duration // for the answer to a ping: 10 s
+	Heartbeat         HeartbeatStrategy
 }
 
 // WithDefaults returns l with every zero value replaced.
@@ -76,6 +79,8 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.ConnectTimeout, 5*time.Second)
 	set(&l.CallTimeout, 30*time.Second)
 	set(&l.ConnectionsUser, 100)
+	set(&l.AcceptRate, 20_000)
+	set(&l.AcceptRateOneIP, 5_000)
 	set(&l.ResumeWindow, 2*time.Minute)
 	set(&l.DetachedSessions, 10_000)
 	set(&l.DrainSpread, 5*time.Second)

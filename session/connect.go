@@ -47,7 +47,7 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 	s.mu.Lock()
 	s.identity = &who
 	s.live.connectBy, s.live.expires = 0, s.m.expiryOf(who)
-	s.live.lastPing, s.live.waiting = now, false
+	s.live.lastPing, s.live.heard, s.live.waiting = now, now, false
 	next := s.live.next(now)
 	s.mu.Unlock()
 	s.connected.Store(true)
@@ -196,7 +196,7 @@ func (s *Session) welcome(ctx context.Context, id uint64, c *parleyv1.Connect, k
 	}
 	answer := &parleyv1.Connected{
 		User: s.user, Resumed: resumed, Node: s.m.Node,
-		PingSeconds: uint32(s.m.Limits.HeartbeatInterval / time.Second),
+		PingSeconds: uint32(s.m.pace.promise() / time.Second),
 		ExpiresInMs: expiresIn(s.Identity()),
 	}
 	var feeds []*pubsub.Feed

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,7 +15,11 @@ func epoch() moment { return moment(time.Hour) }
 
 // connected returns the state of a connection that connects at start.
 func connected(interval, timeout, idle time.Duration, start moment) *liveness {
-	return &liveness{pace: &pace{interval, timeout, idle}, heard: start, active: start, lastPing: start}
+	return &liveness{pace: &pace{interval: interval, timeout: timeout, idle: idle}, heard: start, active: start, lastPing: start}
+}
+
+func anyStrategy(t *rapid.T) HeartbeatStrategy {
+	return HeartbeatStrategy(rapid.IntRange(0, len(strategies())-1).Draw(t, "strategy"))
 }
 
 func seconds(t *rapid.T, low, high int, what string) time.Duration {
@@ -42,7 +48,7 @@ func TestAClientThatAnswersStays(t *testing.T) {
 			if ping {
 				due := interval
 				if delay > interval { // the last one was answered after its successor was due
-					due = timeout
+					due = min(timeout, (delay+interval-1)/interval*interval)
 				}
 				if gap := now.Sub(last); gap != due {
 					t.Fatalf("%v between two pings, want %v", gap, due)
@@ -60,36 +66,144 @@ func TestAClientThatAnswersStays(t *testing.T) {
 	})
 }
 
-// A client that falls silent is gone after an interval and a timeout at most,
-// and never while it may still answer.
+// A peer that answers pings and says things at random, until it falls silent:
+// it is gone an interval and a timeout later at most, never while it may still
+// answer, and never before it has fallen silent.
 func TestASilentClientGoes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		interval, timeout := seconds(t, 1, 60, "interval"), seconds(t, 1, 60, "timeout")
 		now := epoch()
 		l := connected(interval, timeout, 0, now)
+		l.strategy = anyStrategy(t)
 		silent := now.Add(time.Duration(rapid.Int64Range(0, int64(10*time.Minute)).Draw(t, "silence")))
-		pinged := now
+		var says []moment // when the client's words arrive, in order
+		for at := now; rapid.Bool().Draw(t, "talks"); {
+			at = at.Add(time.Duration(rapid.Int64Range(1, int64(2*time.Minute)).Draw(t, "pause")))
+			says = append(says, at)
+		}
+		hear := func(upTo moment) {
+			for len(says) > 0 && !says[0].After(upTo) {
+				if says[0].Before(silent) {
+					l.heard, l.active = max(l.heard, says[0]), says[0]
+				}
+				says = says[1:]
+			}
+		}
+		pinged, answer := moment(0), moment(0)
 		for next := l.next(now); ; {
+			if !next.After(now) {
+				t.Fatalf("asks again at %v, which is not after %v", next, now)
+			}
 			now = next
-			if now.Before(silent) {
-				l.heard = now
+			hear(now)
+			if answer != 0 && !answer.After(now) && answer.Before(silent) {
+				l.heard, answer = max(l.heard, answer), 0
 			}
 			ping, end, then := l.step(now)
 			if end.Code != "" {
-				if end != protocol.PingTimeout || now.Before(silent) || now.Sub(silent) > interval+timeout+max(interval, timeout) || now.Sub(pinged) < timeout {
-					t.Fatalf("%s at %v, silent since %v, pinged at %v", end.Code, now, silent, pinged)
+				if end != protocol.PingTimeout || now.Before(silent) && (answer == 0 || answer.Before(silent)) ||
+					now.Sub(l.heard) > interval+timeout || now.Sub(pinged) < timeout {
+					t.Fatalf("%s at %v, heard %v, silent since %v, pinged at %v", end.Code, now, l.heard, silent, pinged)
 				}
 				return
 			}
+			if now.Sub(l.heard) > interval+timeout {
+				t.Fatalf("still there at %v, heard %v", now, l.heard)
+			}
 			if ping {
 				pinged = now
-			}
-			if !then.After(now) {
-				t.Fatalf("asks again at %v, which is not after %v", then, now)
+				answer = now.Add(time.Duration(rapid.Int64Range(1, int64(timeout)-1).Draw(t, "delay")))
 			}
 			next = then
 		}
 	})
+}
+
+// When a client that says something every second is pinged, and one that says
+// nothing but pong.
+func TestStrategies(t *testing.T) {
+	for _, tc := range []struct {
+		strategy HeartbeatStrategy
+		promise  time.Duration
+		busy     []int // seconds, within 5 minutes
+		quiet    []int // within 1 minute
+	}{
+		{HeartbeatFixed, 10 * time.Second, nil, []int{10, 20, 30, 40, 50, 60}},
+		{HeartbeatAdaptive, 80 * time.Second, []int{10, 30, 70, 150, 230}, []int{10, 20, 30, 40, 50, 60}},
+		{HeartbeatOnIdle, 0, []int{}, []int{10, 21, 32, 43, 54}},
+	} {
+		t.Run(tc.strategy.String(), func(t *testing.T) {
+			if got := (&pace{interval: 10 * time.Second, strategy: tc.strategy}).promise(); got != tc.promise {
+				t.Errorf("promises a ping every %v", got)
+			}
+			if got := pings(t, tc.strategy, 60, false); !slices.Equal(got, tc.quiet) {
+				t.Errorf("a quiet client is pinged at %v", got)
+			}
+			if got := pings(t, tc.strategy, 300, true); tc.busy != nil && !slices.Equal(got, tc.busy) {
+				t.Errorf("a busy client is pinged at %v", got)
+			}
+		})
+	}
+}
+
+// A client that was busy and has become quiet is pinged within an interval.
+func TestBackingOffEndsWithTheTraffic(t *testing.T) {
+	start := epoch()
+	l := connected(10*time.Second, 5*time.Second, 0, start)
+	l.strategy, l.backoff = HeartbeatAdaptive, maxBackoff
+	l.heard, l.active = start.Add(33*time.Second), start.Add(33*time.Second)
+	if ping, _, next := l.step(start.Add(42 * time.Second)); ping || next != start.Add(43*time.Second) {
+		t.Fatalf("ping %v, next in %v", ping, next.Sub(start))
+	}
+	if ping, _, _ := l.step(start.Add(43 * time.Second)); !ping {
+		t.Fatal("silent for an interval and not pinged")
+	}
+	l.heard = start.Add(44 * time.Second)
+	if ping, _, _ := l.step(start.Add(54 * time.Second)); !ping || l.backoff != 0 {
+		t.Fatalf("ping %v, backoff %d", ping, l.backoff)
+	}
+}
+
+// pings returns at which seconds a client with an interval of ten is pinged; it
+// answers at once.
+func pings(t *testing.T, strategy HeartbeatStrategy, seconds int, busy bool) (at []int) {
+	t.Helper()
+	start := epoch()
+	l := connected(10*time.Second, 5*time.Second, 0, start)
+	l.strategy = strategy
+	for s := range seconds {
+		now := start.Add(time.Duration(s+1) * time.Second)
+		ping, end, _ := l.step(now)
+		if end.Code != "" {
+			t.Fatalf("ended with %s after %d s", end.Code, s+1)
+		}
+		if ping {
+			at = append(at, s+1)
+			l.heard = now
+			l.step(now) // it is not heard after the ping yet
+			l.heard++
+		}
+		if busy {
+			l.heard, l.active = now+1, now+1
+		}
+	}
+	if at == nil {
+		at = []int{}
+	}
+	return at
+}
+
+func TestStrategyNames(t *testing.T) {
+	for i := range strategies() {
+		var h HeartbeatStrategy
+		if err := h.UnmarshalText([]byte(HeartbeatStrategy(i).String())); err != nil || int(h) != i {
+			t.Errorf("%v, %v", h, err)
+		}
+	}
+	var h HeartbeatStrategy
+	if err := h.UnmarshalText([]byte("often")); err == nil || !strings.Contains(err.Error(), "on-idle") {
+		t.Errorf("an unknown strategy: %v", err)
+	}
 }
 
 func TestEnds(t *testing.T) {

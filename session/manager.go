@@ -58,6 +58,7 @@ type Manager struct {
 	draining  bool
 	empty     chan struct{} // closed when draining and nothing is open or admitted
 	detached  detached
+	admission *admission
 
 	background sync.WaitGroup
 	calls      sync.WaitGroup
@@ -66,7 +67,7 @@ type Manager struct {
 
 type counts struct {
 	accepted, resumed, errors, calls atomic.Uint64
-	ended                            sync.Map // reason code → *atomic.Uint64
+	ended, refused                   sync.Map // reason code → *atomic.Uint64
 }
 
 // NewManager returns a manager. Start must be called.
@@ -75,7 +76,7 @@ func NewManager(c Config) *Manager {
 	c.Log = cmp.Or(c.Log, slog.Default())
 	m := &Manager{
 		Config: c, wheel: wheel.New(tick), began: time.Now().Add(-time.Second), // no moment is 0
-		pace:      pace{c.Limits.HeartbeatInterval, c.Limits.HeartbeatTimeout, c.Limits.IdleTimeout},
+		pace:      pace{c.Limits.HeartbeatInterval, c.Limits.HeartbeatTimeout, c.Limits.IdleTimeout, c.Limits.Heartbeat},
 		ping:      &hub.Delivery{Event: &parleyv1.Reply{Reply: &parleyv1.Reply_Ping{Ping: &parleyv1.Ping{}}}},
 		sessions:  make(map[string]*Session),
 		users:     make(map[string]*Session),
@@ -84,6 +85,7 @@ func NewManager(c Config) *Manager {
 		empty:     make(chan struct{}),
 	}
 	m.events = newEvents(c.Log)
+	m.admission = newAdmission(c.Limits.AcceptRate, c.Limits.AcceptRateOneIP)
 	m.detached.limit = c.Limits.DetachedSessions
 	m.detached.window = c.Limits.ResumeWindow
 	m.base, m.cancel = context.WithCancel(context.Background())
@@ -116,6 +118,18 @@ func (m *Manager) expiryOf(who auth.Identity) moment {
 func (m *Manager) Admit(address string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if refused := m.refusal(address); refused != nil {
+		tally(&m.counts.refused, refused.Code)
+		return refused
+	}
+	m.admitted++
+	m.addresses[address]++
+	return nil
+}
+
+// refusal tells why a connection from address cannot be let in; nil when it
+// can. mu is held.
+func (m *Manager) refusal(address string) *protocol.Error {
 	switch {
 	case m.draining:
 		return protocol.Draining.Errorf("this node is shutting down: connect again").After(m.Limits.DrainSpread)
@@ -124,9 +138,15 @@ func (m *Manager) Admit(address string) error {
 	case m.Limits.ConnectionsOneIP > 0 && m.addresses[address] >= m.Limits.ConnectionsOneIP:
 		return protocol.RateLimited.Errorf("too many connections from %s: at most %d", address, m.Limits.ConnectionsOneIP).After(m.Limits.DrainSpread)
 	}
-	m.admitted++
-	m.addresses[address]++
-	return nil
+	wait, node := m.admission.take(address, m.now())
+	switch {
+	case wait == 0:
+		return nil
+	case node:
+		return protocol.RateLimited.Errorf("more than %d connections a second are opened on this node: try again later", m.Limits.AcceptRate).After(wait + m.spread())
+	default:
+		return protocol.RateLimited.Errorf("more than %d connections a second come from %s: try again later", m.Limits.AcceptRateOneIP, address).After(wait + m.spread())
+	}
 }
 
 // Release takes back what Admit let in, when its handshake came to nothing.

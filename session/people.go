@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -117,7 +118,7 @@ func (m *Manager) Reauthorize(ctx context.Context, user string) int {
 type Stats struct {
 	Open, Users, Detached            int
 	Accepted, Resumed, Errors, Calls uint64
-	Ended                            map[string]uint64 // by reason
+	Ended, Refused                   map[string]uint64 // by reason; refused are handshakes that Admit did not let in
 	DroppedEvents                    uint64
 	Draining                         bool
 }
@@ -126,15 +127,8 @@ type Stats struct {
 func (m *Manager) Stats() Stats {
 	st := Stats{
 		Accepted: m.counts.accepted.Load(), Resumed: m.counts.resumed.Load(), Errors: m.counts.errors.Load(),
-		Calls: m.counts.calls.Load(), Ended: make(map[string]uint64), DroppedEvents: m.events.dropped.Load(),
+		Calls: m.counts.calls.Load(), Ended: tallied(&m.counts.ended), Refused: tallied(&m.counts.refused), DroppedEvents: m.events.dropped.Load(),
 	}
-	m.counts.ended.Range(func(k, v any) bool {
-		code, _ := k.(string)
-		if n, ok := v.(*atomic.Uint64); ok {
-			st.Ended[code] = n.Load()
-		}
-		return true
-	})
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.detached.expire(time.Now())
@@ -142,11 +136,27 @@ func (m *Manager) Stats() Stats {
 	return st
 }
 
-func (c *counts) end(code string) {
-	v, _ := c.ended.LoadOrStore(code, new(atomic.Uint64))
+// tally counts one more of code in a map of *atomic.Uint64.
+func tally(counts *sync.Map, code string) {
+	v, ok := counts.Load(code)
+	if !ok {
+		v, _ = counts.LoadOrStore(code, new(atomic.Uint64))
+	}
 	if n, ok := v.(*atomic.Uint64); ok {
 		n.Add(1)
 	}
+}
+
+func tallied(counts *sync.Map) map[string]uint64 {
+	out := make(map[string]uint64)
+	counts.Range(func(k, v any) bool {
+		code, _ := k.(string)
+		if n, ok := v.(*atomic.Uint64); ok {
+			out[code] = n.Load()
+		}
+		return true
+	})
+	return out
 }
 
 // Described is one connection, as an operator sees it.

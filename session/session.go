@@ -197,7 +197,7 @@ func (s *Session) End(why protocol.Reason) {
 		}
 	}
 	s.m.left(s, keep)
-	s.m.counts.end(why.Code)
+	tally(&s.m.counts.ended, why.Code)
 	if s.connected.Load() {
 		s.m.events.emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Reason: why.Code, At: time.Now()})
 	}

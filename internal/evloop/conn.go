@@ -22,6 +22,8 @@ const (
 	ignoring              // what else the peer sends is of no interest
 	dead                  // to be closed whatever waits
 	gone                  // closed
+	wanted                // Refill is to be called
+	held                  // what is queued waits for more of it
 )
 
 // Conn is one connection. Embed it, and hand it to Group.Attach; it must not
@@ -49,8 +51,10 @@ type rare struct {
 	until time.Time     // when the timer means it
 	ready chan struct{} // closed when queued is at most room
 	room  int
-	early []byte // came with the handshake
-	err   error  // why it ends
+	low   int         // Refill is called when at most that much waits
+	batch *time.Timer // ends the waiting for more
+	early []byte      // came with the handshake
+	err   error       // why it ends
 }
 
 // driver is how bytes come and go. The reader calls read and release; all
@@ -102,6 +106,87 @@ func (c *Conn) Send(frame *[]byte, room int) bool {
 	return true
 }
 
+// Offer is Send for a peer that keeps up. While the socket takes no more, or
+// more than room bytes would wait, it queues nothing and reports false; the
+// handler's Refill is called, once, when half of the room is free again.
+func (c *Conn) Offer(frame *[]byte, room int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.takes(frame, room) {
+		return false
+	}
+	if c.flags&ending == 0 {
+		c.push(frame)
+	}
+	return true
+}
+
+// OfferLater is Offer for a frame that may wait for more of its kind: until
+// enough bytes wait, the delay is over, or anything is sent that does not
+// wait.
+func (c *Conn) OfferLater(frame *[]byte, room, enough int, delay time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.takes(frame, room) {
+		return false
+	}
+	switch {
+	case c.flags&ending != 0:
+	case c.flags&(dirty|parked|writing) != 0 || c.queued+len(*frame) >= enough:
+		c.push(frame)
+	default:
+		c.queue.push(frame, &c.driver.group().chunks)
+		c.queued += len(*frame)
+		if c.flags&held == 0 {
+			c.flags |= held
+			c.extra().batch = time.AfterFunc(delay, c.waited)
+		}
+	}
+	return true
+}
+
+// takes reports whether a frame that is offered can be queued; mu is held.
+func (c *Conn) takes(frame *[]byte, room int) bool {
+	if c.flags&ending != 0 || c.flags&parked == 0 && (c.queued == 0 || c.queued+len(*frame) <= room) {
+		return true
+	}
+	c.flags |= wanted
+	c.extra().low = room / 2
+	return false
+}
+
+// waited ends the waiting of a batch.
+func (c *Conn) waited() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hurry()
+}
+
+// hurry has somebody write what waits for more; mu is held.
+func (c *Conn) hurry() {
+	if c.flags&held == 0 {
+		return
+	}
+	c.flags &^= held
+	if c.rare != nil && c.rare.batch != nil {
+		c.rare.batch.Stop()
+		c.rare.batch = nil
+	}
+	if c.flags&(dirty|parked|dead) == 0 && !c.queue.empty() {
+		c.flags |= dirty
+		c.driver.dirty(c)
+	}
+}
+
+// refills reports whether Refill is to be called now; mu is held.
+func (c *Conn) refills() bool {
+	if c.flags&wanted == 0 || c.flags&(parked|ending) != 0 || c.queued > c.extra().low {
+		return false
+	}
+	c.flags &^= wanted
+	return true
+}
+
 // push queues a frame and sees to it that somebody writes; mu is held.
 func (c *Conn) push(frame *[]byte) {
 	c.queue.push(frame, &c.driver.group().chunks)
@@ -109,6 +194,9 @@ func (c *Conn) push(frame *[]byte) {
 	if c.flags&(dirty|parked) == 0 {
 		c.flags |= dirty
 		c.driver.dirty(c)
+	}
+	if c.flags&held != 0 {
+		c.hurry()
 	}
 }
 
@@ -164,6 +252,7 @@ func (c *Conn) end(last []byte) {
 	if len(last) > 0 {
 		c.push(&last)
 	}
+	c.hurry()
 	c.flags |= ending
 	c.release()
 	if c.idle() {
@@ -225,7 +314,7 @@ func (c *Conn) relax() {
 	}
 	r.until = time.Time{}
 	c.driver.group().wheel.Stop(&r.timer)
-	if r.ready == nil && r.early == nil && r.err == nil {
+	if r.ready == nil && r.early == nil && r.err == nil && c.flags&(wanted|held) == 0 {
 		c.rare = nil
 	}
 }
@@ -325,6 +414,8 @@ func (c *Conn) over() bool {
 	c.flags |= gone | dead | ending
 	c.queued -= c.queue.drop(&c.driver.group().chunks)
 	c.queue = queue{}
+	c.flags &^= wanted
+	c.hurry()
 	c.release()
 	c.relax()
 	return true

@@ -43,6 +43,10 @@ type Handler interface {
 	// it returns. After an error no more comes. Unless End or Cut was called,
 	// the connection is then closed at once.
 	Data(b []byte) error
+	// Refill is called when there is room again for what Offer did not take.
+	// Unlike the others it may be called at any time until Closed, by who
+	// writes: it must not block.
+	Refill()
 	// Closed is the last call: everything is released. err is nil when both
 	// sides had finished.
 	Closed(err error)

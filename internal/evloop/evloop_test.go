@@ -23,10 +23,17 @@ type peer struct {
 	Conn
 	data   func(p *peer, b []byte) error
 	closed chan error
+	refill func()
 }
 
 func (p *peer) Data(b []byte) error { return p.data(p, b) }
 func (p *peer) Closed(err error)    { p.closed <- err }
+
+func (p *peer) Refill() {
+	if p.refill != nil {
+		p.refill()
+	}
+}
 
 // bench is a group with a listener in front of it.
 type bench struct {

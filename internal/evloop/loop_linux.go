@@ -259,7 +259,11 @@ func (l *loop) flush(c *Conn) {
 	n, blocked, err := l.write(int(c.fd), &q)
 	c.mu.Lock()
 	c.wrote(q, n, blocked, err)
+	refill := c.refills()
 	c.mu.Unlock()
+	if refill {
+		c.handler.Refill()
+	}
 }
 
 // write writes until q is empty or the socket is full, as it must before the

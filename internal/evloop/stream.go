@@ -89,7 +89,11 @@ func (s *stream) write(c *Conn) {
 		}
 		c.mu.Lock()
 		c.wrote(q, n, false, err)
+		refill := c.refills()
 		c.mu.Unlock()
+		if refill {
+			c.handler.Refill()
+		}
 	}
 }
 

@@ -1019,10 +1019,11 @@ export class Parley {
 
   /** @param {any} frame */
   #frame(frame) {
-    const { id, error, message, gap, joined, left, receipt, unsubscribed } = frame;
+    const { id, error, message, gap, skipped, joined, left, receipt, unsubscribed } = frame;
     if (id) this.#answered(frame);
     else if (message) this.#message(toMessage(message));
     else if (gap) this.#lost(gap);
+    else if (skipped) this.#skipped(skipped);
     else if (joined) this.#came('joined', joined);
     else if (left) this.#came('left', left);
     else if (receipt) this.#emit('receipt', receipt);
@@ -1144,6 +1145,14 @@ export class Parley {
     const log = this.#log(topic);
     if (position) log.moveTo(position);
     this.#gap(topic, position);
+  }
+
+  /** The server left messages up to seq out, because we are behind. @param {{topic: string, seq?: number}} skipped */
+  #skipped({ topic, seq = 0 }) {
+    const log = this.#log(topic);
+    if (log.seq === undefined || log.repairing || Number(seq) <= log.seq) return;
+    log.seq = Number(seq);
+    this.#gap(topic, { epoch: log.epoch, seq: log.seq });
   }
 
   /** @param {string} topic @param {Position | undefined} position */

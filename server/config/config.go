@@ -11,6 +11,9 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"github.com/parleyhq/parley/hub"
+	"github.com/parleyhq/parley/session"
 )
 
 // Config is every setting there is. Settings documents each of them under the
@@ -56,8 +59,9 @@ type JWT struct {
 
 // Heartbeat is how dead connections are found.
 type Heartbeat struct {
-	Interval time.Duration `koanf:"interval"`
-	Timeout  time.Duration `koanf:"timeout"`
+	Interval time.Duration             `koanf:"interval"`
+	Timeout  time.Duration             `koanf:"timeout"`
+	Strategy session.HeartbeatStrategy `koanf:"strategy"`
 }
 
 // Limits bound what clients may take. Zero leaves a bound out where its
@@ -70,6 +74,8 @@ type Limits struct {
 	Connections           int           `koanf:"connections"`
 	ConnectionsPerUser    int           `koanf:"connections_per_user"`
 	ConnectionsPerAddress int           `koanf:"connections_per_address"`
+	AcceptRate            int           `koanf:"accept_rate"`
+	AcceptRatePerAddress  int           `koanf:"accept_rate_per_address"`
 	ConnectTimeout        time.Duration `koanf:"connect_timeout"`
 	IdleTimeout           time.Duration `koanf:"idle_timeout"`
 	ResumeWindow          time.Duration `koanf:"resume_window"`
@@ -82,10 +88,15 @@ type Shutdown struct {
 
 // Topic is how the topics of a pattern behave.
 type Topic struct {
-	Pattern    string        `koanf:"pattern"`
-	History    int           `koanf:"history"`
-	HistoryAge time.Duration `koanf:"history_age"`
-	NoPresence bool          `koanf:"no_presence"`
+	Pattern     string        `koanf:"pattern"`
+	History     int           `koanf:"history"`
+	HistoryAge  time.Duration `koanf:"history_age"`
+	NoPresence  bool          `koanf:"no_presence"`
+	Pressure    hub.Pressure  `koanf:"pressure"`
+	SampleEvery time.Duration `koanf:"sample_every"`
+	PressureKey string        `koanf:"pressure_key"`
+	BatchDelay  time.Duration `koanf:"batch_delay"`
+	BatchBytes  int           `koanf:"batch_bytes"`
 }
 
 // Rule grants actions on the topics of a pattern to roles.
@@ -116,7 +127,7 @@ func Defaults() Config {
 		Heartbeat: Heartbeat{Interval: 25 * time.Second, Timeout: 10 * time.Second},
 		Limits: Limits{
 			MessageBytes: 64 << 10, QueueBytes: 1 << 20, Subscriptions: 1000, Calls: 16,
-			ConnectionsPerUser: 100, ConnectTimeout: 5 * time.Second, ResumeWindow: 2 * time.Minute,
+			ConnectionsPerUser: 100, AcceptRate: 20_000, AcceptRatePerAddress: 5_000, ConnectTimeout: 5 * time.Second, ResumeWindow: 2 * time.Minute,
 		},
 		Shutdown: Shutdown{Timeout: 30 * time.Second},
 	}

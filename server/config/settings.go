@@ -65,6 +65,8 @@ func details() []Setting {
 		{Key: "jwt.leeway", Doc: "How far clocks may disagree when `exp` and `nbf` are checked."},
 		{Key: "heartbeat.interval", Doc: "How often a connection is pinged."},
 		{Key: "heartbeat.timeout", Doc: "How long the answer to a ping may take before the connection counts as dead."},
+		{Key: "heartbeat.strategy", Doc: "When to ping: `fixed`: once an interval; `adaptive`: down to once in eight intervals while the client says something; " +
+			"`on-idle`: only when nothing was heard for an interval."},
 		{Key: "limits.message_bytes", Doc: "The largest message a client may send."},
 		{Key: "limits.queue_bytes", Doc: "How much may wait to be written to one client before it is cut off as too slow."},
 		{Key: "limits.subscriptions", Doc: "How many topics and filters one connection may subscribe to."},
@@ -72,6 +74,8 @@ func details() []Setting {
 		{Key: "limits.connections", Doc: "How many connections this process accepts; 0 for no limit."},
 		{Key: "limits.connections_per_user", Doc: "How many connections one user may have."},
 		{Key: "limits.connections_per_address", Doc: "How many connections one address may have; 0 for no limit. Behind a proxy set `trusted_proxies` too."},
+		{Key: "limits.accept_rate", Doc: "How many connections a second may be opened, ten times as many at once; 0 for no limit."},
+		{Key: "limits.accept_rate_per_address", Doc: "The same of one address; 0 for no limit. Behind a proxy set `trusted_proxies` too."},
 		{Key: "limits.connect_timeout", Doc: "How long a connection may take to say who it is."},
 		{Key: "limits.idle_timeout", Doc: "Close connections that say nothing but pong for this long; 0 for never."},
 		{Key: "limits.resume_window", Doc: "How long after losing its connection a client can take its session up again."},
@@ -81,6 +85,13 @@ func details() []Setting {
 			{Key: "history", Doc: "How many messages each topic keeps."},
 			{Key: "history_age", Doc: "For how long."},
 			{Key: "no_presence", Doc: "`true`: nobody can ask who is there. Worth it for topics with very many receivers."},
+			{Key: "pressure", Doc: "What happens to messages for a receiver that does not take them as fast as they come: `disconnect` (the default) ends its " +
+				"connection when its queue is full; `drop-oldest` gives up the oldest that wait; `latest-by-key` keeps the newest of each key; " +
+				"`sample` keeps the newest of each interval. It is told what it was not sent."},
+			{Key: "sample_every", Doc: "The interval of `sample`; `1s` unless set."},
+			{Key: "pressure_key", Doc: "The message's header that holds the key of `latest-by-key`; `key` unless set."},
+			{Key: "batch_delay", Doc: "How long what is sent to a receiver may wait for more, so that fewer, larger writes are made. Not set: not at all."},
+			{Key: "batch_bytes", Doc: "How much waits at most in a batch; `16384` unless set."},
 		}},
 		{Key: "rules", Default: defaultRules, Doc: "Who may do what. Rules only grant; a list here replaces the default.", Items: []Setting{
 			{Key: "roles", List: true, Doc: "Those it is for. Empty: any signed-in user; `*`: everybody."},

@@ -98,7 +98,10 @@ func (l *loader) validateNumbers(c Config) {
 			l.problemf(key, "%s: %d: at least 1", key, n)
 		}
 	}
-	for key, n := range map[string]int{"limits.connections": c.Limits.Connections, "limits.connections_per_address": c.Limits.ConnectionsPerAddress} {
+	for key, n := range map[string]int{
+		"limits.connections": c.Limits.Connections, "limits.connections_per_address": c.Limits.ConnectionsPerAddress,
+		"limits.accept_rate": c.Limits.AcceptRate, "limits.accept_rate_per_address": c.Limits.AcceptRatePerAddress,
+	} {
 		if n < 0 {
 			l.problemf(key, "%s: %d: 0 for no limit, or more", key, n)
 		}
@@ -130,6 +133,12 @@ func (l *loader) validateTopics(c Config) {
 		}
 		if t.History < 0 || t.HistoryAge < 0 {
 			l.problemf(at+".history", "topics: a history cannot be negative")
+		}
+		if t.SampleEvery < 0 || t.BatchDelay < 0 || t.BatchBytes < 0 {
+			l.problemf(at, "topics: sample_every, batch_delay and batch_bytes cannot be negative")
+		}
+		if t.BatchBytes > 0 && t.BatchDelay == 0 {
+			l.problemf(at+".batch_bytes", "topics: batch_bytes needs batch_delay, such as 20ms")
 		}
 	}
 }

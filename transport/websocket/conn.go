@@ -17,6 +17,7 @@ type conn struct {
 	s       *Server
 	form    *form
 	session *session.Session
+	behind  atomic.Pointer[behind]          // while messages wait aside
 	partial *reader                         // while a frame or message is incomplete
 	end     atomic.Pointer[protocol.Reason] // why we, or the peer, ended it
 }
@@ -35,9 +36,12 @@ func (c *conn) Reply(r *parleyv1.Reply) {
 // Deliver is described at session.Conn. A receiver that is behind is first
 // spared what it can do without.
 func (c *conn) Deliver(d *hub.Delivery) {
-	if frame := d.Frame(c.form); d.Droppable {
+	switch frame := d.Frame(c.form); {
+	case d.Shape != nil:
+		c.shaped(d, frame)
+	case d.Droppable:
 		c.spare(frame)
-	} else {
+	default:
 		c.send(frame)
 	}
 }
@@ -52,12 +56,8 @@ func (c *conn) spare(frame *[]byte) {
 // send queues a frame; a receiver for which it does not fit has taken too
 // little and is cut.
 func (c *conn) send(frame *[]byte) {
-	if c.line.Send(frame, c.s.limits.QueueBytes) {
-		return
-	}
-	r := protocol.SlowConsumer
-	if c.end.CompareAndSwap(nil, &r) {
-		c.line.Cut(closeFrame(r.Close, r.Code))
+	if !c.line.Send(frame, c.s.limits.QueueBytes) {
+		c.cut()
 	}
 }
 
@@ -67,6 +67,7 @@ func (c *conn) Ready() <-chan struct{} { return c.line.Ready(c.s.limits.QueueByt
 // Close is described at session.Conn.
 func (c *conn) Close(r protocol.Reason) {
 	if c.end.CompareAndSwap(nil, &r) {
+		c.settle(func(frame *[]byte, _ *hub.Shape) bool { return c.line.Send(frame, c.s.limits.QueueBytes) })
 		c.line.End(closeFrame(r.Close, r.Code))
 	}
 }

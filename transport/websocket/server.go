@@ -29,12 +29,16 @@ type Server struct {
 	stats    stats
 }
 
-type stats struct{ dropped, bytesIn, framesIn atomic.Uint64 }
+type stats struct {
+	dropped, bytesIn, framesIn atomic.Uint64
+	skipped                    [hub.Pressures]atomic.Uint64
+}
 
 // Stats are counts since the start.
 type Stats struct {
 	BytesIn, BytesOut, FramesIn uint64
-	Dropped                     uint64 // events left out for receivers under pressure
+	Dropped                     uint64            // events left out for receivers under pressure
+	Skipped                     map[string]uint64 // messages, by the policy of their topic
 }
 
 // New returns a server for the sessions of m. Wait ends it.
@@ -51,7 +55,14 @@ func newServer(m *session.Manager, log *slog.Logger, lines evloop.Config) *Serve
 
 // Stats returns the counts.
 func (s *Server) Stats() Stats {
+	skipped := make(map[string]uint64)
+	for i := range s.stats.skipped {
+		if p := hub.Pressure(i); p != hub.PressureDisconnect {
+			skipped[p.String()] = s.stats.skipped[i].Load()
+		}
+	}
 	return Stats{
+		Skipped: skipped,
 		BytesIn: s.stats.bytesIn.Load(), BytesOut: s.lines.Written(),
 		FramesIn: s.stats.framesIn.Load(), Dropped: s.stats.dropped.Load(),
 	}

@@ -358,6 +358,7 @@ type Reply struct {
 	//	*Reply_Leaving
 	//	*Reply_Ping
 	//	*Reply_Pong
+	//	*Reply_Skipped
 	Reply         isReply_Reply `protobuf_oneof:"reply"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -560,6 +561,15 @@ func (x *Reply) GetPong() *Pong {
 	return nil
 }
 
+func (x *Reply) GetSkipped() *Skipped {
+	if x != nil {
+		if x, ok := x.Reply.(*Reply_Skipped); ok {
+			return x.Skipped
+		}
+	}
+	return nil
+}
+
 type isReply_Reply interface {
 	isReply_Reply()
 }
@@ -632,6 +642,10 @@ type Reply_Pong struct {
 	Pong *Pong `protobuf:"bytes,18,opt,name=pong,proto3,oneof"`
 }
 
+type Reply_Skipped struct {
+	Skipped *Skipped `protobuf:"bytes,19,opt,name=skipped,proto3,oneof"`
+}
+
 func (*Reply_Error) isReply_Reply() {}
 
 func (*Reply_Connected) isReply_Reply() {}
@@ -665,6 +679,8 @@ func (*Reply_Leaving) isReply_Reply() {}
 func (*Reply_Ping) isReply_Reply() {}
 
 func (*Reply_Pong) isReply_Reply() {}
+
+func (*Reply_Skipped) isReply_Reply() {}
 
 // A binary frame is one Commands or one Replies. Frames may be joined by
 // writing them after each other.
@@ -2427,6 +2443,68 @@ func (x *Gap) GetPosition() *Position {
 	return nil
 }
 
+// Messages were not sent to this receiver, because it did not take them as fast
+// as they came and the topic's settings say that it can do without.
+type Skipped struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"` // how many
+	Seq           uint64                 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`     // the newest of them; 0 when they had no place in the history
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Skipped) Reset() {
+	*x = Skipped{}
+	mi := &file_parley_v1_parley_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Skipped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Skipped) ProtoMessage() {}
+
+func (x *Skipped) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_parley_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Skipped.ProtoReflect.Descriptor instead.
+func (*Skipped) Descriptor() ([]byte, []int) {
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Skipped) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *Skipped) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Skipped) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
 // The server is about to close this connection.
 type Leaving struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2438,7 +2516,7 @@ type Leaving struct {
 
 func (x *Leaving) Reset() {
 	*x = Leaving{}
-	mi := &file_parley_v1_parley_proto_msgTypes[32]
+	mi := &file_parley_v1_parley_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2450,7 +2528,7 @@ func (x *Leaving) String() string {
 func (*Leaving) ProtoMessage() {}
 
 func (x *Leaving) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[32]
+	mi := &file_parley_v1_parley_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2463,7 +2541,7 @@ func (x *Leaving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leaving.ProtoReflect.Descriptor instead.
 func (*Leaving) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{32}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Leaving) GetReason() string {
@@ -2493,7 +2571,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_parley_v1_parley_proto_msgTypes[33]
+	mi := &file_parley_v1_parley_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2583,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[33]
+	mi := &file_parley_v1_parley_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2596,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{33}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Error) GetCode() string {
@@ -2579,7 +2657,7 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\arefresh\x18\v \x01(\v2\x12.parley.v1.RefreshH\x00R\arefresh\x12%\n" +
 	"\x04ping\x18\f \x01(\v2\x0f.parley.v1.PingH\x00R\x04ping\x12%\n" +
 	"\x04pong\x18\r \x01(\v2\x0f.parley.v1.PongH\x00R\x04pongB\t\n" +
-	"\acommand\"\xd2\x06\n" +
+	"\acommand\"\x82\a\n" +
 	"\x05Reply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12(\n" +
 	"\x05error\x18\x02 \x01(\v2\x10.parley.v1.ErrorH\x00R\x05error\x124\n" +
@@ -2601,7 +2679,8 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\x03gap\x18\x0f \x01(\v2\x0e.parley.v1.GapH\x00R\x03gap\x12.\n" +
 	"\aleaving\x18\x10 \x01(\v2\x12.parley.v1.LeavingH\x00R\aleaving\x12%\n" +
 	"\x04ping\x18\x11 \x01(\v2\x0f.parley.v1.PingH\x00R\x04ping\x12%\n" +
-	"\x04pong\x18\x12 \x01(\v2\x0f.parley.v1.PongH\x00R\x04pongB\a\n" +
+	"\x04pong\x18\x12 \x01(\v2\x0f.parley.v1.PongH\x00R\x04pong\x12.\n" +
+	"\askipped\x18\x13 \x01(\v2\x12.parley.v1.SkippedH\x00R\askippedB\a\n" +
 	"\x05reply\":\n" +
 	"\bCommands\x12.\n" +
 	"\bcommands\x18\x01 \x03(\v2\x12.parley.v1.CommandR\bcommands\"5\n" +
@@ -2732,6 +2811,10 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\x03Gap\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12/\n" +
 	"\bposition\x18\x02 \x01(\v2\x13.parley.v1.PositionR\bposition\"G\n" +
+	"\aSkipped\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x10\n" +
+	"\x03seq\x18\x03 \x01(\x04R\x03seq\"G\n" +
 	"\aLeaving\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12$\n" +
 	"\x0eretry_after_ms\x18\x02 \x01(\x04R\fretryAfterMs\"\x89\x01\n" +
@@ -2754,7 +2837,7 @@ func file_parley_v1_parley_proto_rawDescGZIP() []byte {
 	return file_parley_v1_parley_proto_rawDescData
 }
 
-var file_parley_v1_parley_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_parley_v1_parley_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_parley_v1_parley_proto_goTypes = []any{
 	(*Position)(nil),     // 0: parley.v1.Position
 	(*Command)(nil),      // 1: parley.v1.Command
@@ -2788,10 +2871,11 @@ var file_parley_v1_parley_proto_goTypes = []any{
 	(*Pong)(nil),         // 29: parley.v1.Pong
 	(*Message)(nil),      // 30: parley.v1.Message
 	(*Gap)(nil),          // 31: parley.v1.Gap
-	(*Leaving)(nil),      // 32: parley.v1.Leaving
-	(*Error)(nil),        // 33: parley.v1.Error
-	nil,                  // 34: parley.v1.Publish.HeadersEntry
-	nil,                  // 35: parley.v1.Message.HeadersEntry
+	(*Skipped)(nil),      // 32: parley.v1.Skipped
+	(*Leaving)(nil),      // 33: parley.v1.Leaving
+	(*Error)(nil),        // 34: parley.v1.Error
+	nil,                  // 35: parley.v1.Publish.HeadersEntry
+	nil,                  // 36: parley.v1.Message.HeadersEntry
 }
 var file_parley_v1_parley_proto_depIdxs = []int32{
 	5,  // 0: parley.v1.Command.connect:type_name -> parley.v1.Connect
@@ -2806,7 +2890,7 @@ var file_parley_v1_parley_proto_depIdxs = []int32{
 	26, // 9: parley.v1.Command.refresh:type_name -> parley.v1.Refresh
 	28, // 10: parley.v1.Command.ping:type_name -> parley.v1.Ping
 	29, // 11: parley.v1.Command.pong:type_name -> parley.v1.Pong
-	33, // 12: parley.v1.Reply.error:type_name -> parley.v1.Error
+	34, // 12: parley.v1.Reply.error:type_name -> parley.v1.Error
 	6,  // 13: parley.v1.Reply.connected:type_name -> parley.v1.Connected
 	9,  // 14: parley.v1.Reply.subscribed:type_name -> parley.v1.Subscribed
 	11, // 15: parley.v1.Reply.unsubscribed:type_name -> parley.v1.Unsubscribed
@@ -2820,31 +2904,32 @@ var file_parley_v1_parley_proto_depIdxs = []int32{
 	24, // 23: parley.v1.Reply.joined:type_name -> parley.v1.Joined
 	25, // 24: parley.v1.Reply.left:type_name -> parley.v1.Left
 	31, // 25: parley.v1.Reply.gap:type_name -> parley.v1.Gap
-	32, // 26: parley.v1.Reply.leaving:type_name -> parley.v1.Leaving
+	33, // 26: parley.v1.Reply.leaving:type_name -> parley.v1.Leaving
 	28, // 27: parley.v1.Reply.ping:type_name -> parley.v1.Ping
 	29, // 28: parley.v1.Reply.pong:type_name -> parley.v1.Pong
-	1,  // 29: parley.v1.Commands.commands:type_name -> parley.v1.Command
-	2,  // 30: parley.v1.Replies.replies:type_name -> parley.v1.Reply
-	8,  // 31: parley.v1.Connect.subscriptions:type_name -> parley.v1.Subscribe
-	7,  // 32: parley.v1.Connected.producer:type_name -> parley.v1.Producer
-	9,  // 33: parley.v1.Connected.subscriptions:type_name -> parley.v1.Subscribed
-	0,  // 34: parley.v1.Subscribe.since:type_name -> parley.v1.Position
-	0,  // 35: parley.v1.Subscribed.position:type_name -> parley.v1.Position
-	33, // 36: parley.v1.Subscribed.error:type_name -> parley.v1.Error
-	34, // 37: parley.v1.Publish.headers:type_name -> parley.v1.Publish.HeadersEntry
-	0,  // 38: parley.v1.Published.position:type_name -> parley.v1.Position
-	0,  // 39: parley.v1.History.before:type_name -> parley.v1.Position
-	0,  // 40: parley.v1.History.after:type_name -> parley.v1.Position
-	30, // 41: parley.v1.HistoryPage.messages:type_name -> parley.v1.Message
-	0,  // 42: parley.v1.HistoryPage.position:type_name -> parley.v1.Position
-	23, // 43: parley.v1.PresenceList.members:type_name -> parley.v1.Member
-	35, // 44: parley.v1.Message.headers:type_name -> parley.v1.Message.HeadersEntry
-	0,  // 45: parley.v1.Gap.position:type_name -> parley.v1.Position
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	32, // 29: parley.v1.Reply.skipped:type_name -> parley.v1.Skipped
+	1,  // 30: parley.v1.Commands.commands:type_name -> parley.v1.Command
+	2,  // 31: parley.v1.Replies.replies:type_name -> parley.v1.Reply
+	8,  // 32: parley.v1.Connect.subscriptions:type_name -> parley.v1.Subscribe
+	7,  // 33: parley.v1.Connected.producer:type_name -> parley.v1.Producer
+	9,  // 34: parley.v1.Connected.subscriptions:type_name -> parley.v1.Subscribed
+	0,  // 35: parley.v1.Subscribe.since:type_name -> parley.v1.Position
+	0,  // 36: parley.v1.Subscribed.position:type_name -> parley.v1.Position
+	34, // 37: parley.v1.Subscribed.error:type_name -> parley.v1.Error
+	35, // 38: parley.v1.Publish.headers:type_name -> parley.v1.Publish.HeadersEntry
+	0,  // 39: parley.v1.Published.position:type_name -> parley.v1.Position
+	0,  // 40: parley.v1.History.before:type_name -> parley.v1.Position
+	0,  // 41: parley.v1.History.after:type_name -> parley.v1.Position
+	30, // 42: parley.v1.HistoryPage.messages:type_name -> parley.v1.Message
+	0,  // 43: parley.v1.HistoryPage.position:type_name -> parley.v1.Position
+	23, // 44: parley.v1.PresenceList.members:type_name -> parley.v1.Member
+	36, // 45: parley.v1.Message.headers:type_name -> parley.v1.Message.HeadersEntry
+	0,  // 46: parley.v1.Gap.position:type_name -> parley.v1.Position
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_parley_v1_parley_proto_init() }
@@ -2884,6 +2969,7 @@ func file_parley_v1_parley_proto_init() {
 		(*Reply_Leaving)(nil),
 		(*Reply_Ping)(nil),
 		(*Reply_Pong)(nil),
+		(*Reply_Skipped)(nil),
 	}
 	file_parley_v1_parley_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
@@ -2892,7 +2978,7 @@ func file_parley_v1_parley_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_v1_parley_proto_rawDesc), len(file_parley_v1_parley_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
