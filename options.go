@@ -36,6 +36,7 @@ type config struct {
 	origins   *auth.Origins
 	anonymous bool
 	metrics   prometheus.Registerer
+	compress  *int // bytes from which messages are compressed; nil: never
 }
 
 func configure(opts []Option) (*config, error) {
@@ -147,6 +148,21 @@ func WithHeartbeat(interval, timeout time.Duration) Option {
 			return errors.New("WithHeartbeat: interval and timeout must be at least a second")
 		}
 		c.limits.HeartbeatInterval, c.limits.HeartbeatTimeout = interval, timeout
+		return nil
+	}
+}
+
+// WithCompression lets WebSocket clients that ask for it, as browsers do, get
+// and send compressed messages (permessage-deflate, RFC 7692). A message is
+// compressed once for all its receivers; what has fewer than from bytes, 0 for
+// 512, is sent as it is. It is off unless asked for, because it pays only where
+// the network is dearer than the processor.
+func WithCompression(from int) Option {
+	return func(c *config) error {
+		if from < 0 {
+			return fmt.Errorf("WithCompression: %d bytes: 0 for the default, or more", from)
+		}
+		c.compress = &from
 		return nil
 	}
 }

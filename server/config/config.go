@@ -29,6 +29,7 @@ type Config struct {
 	Log            Log            `koanf:"log"`
 	JWT            JWT            `koanf:"jwt"`
 	Heartbeat      Heartbeat      `koanf:"heartbeat"`
+	Compression    Compression    `koanf:"compression"`
 	Limits         Limits         `koanf:"limits"`
 	Shutdown       Shutdown       `koanf:"shutdown"`
 	Topics         []Topic        `koanf:"topics"`
@@ -58,6 +59,13 @@ type JWT struct {
 type Heartbeat struct {
 	Interval time.Duration `koanf:"interval"`
 	Timeout  time.Duration `koanf:"timeout"`
+}
+
+// Compression is whether WebSocket clients that ask for it get compressed
+// messages.
+type Compression struct {
+	Enabled  bool `koanf:"enabled"`
+	MinBytes int  `koanf:"min_bytes"`
 }
 
 // Limits bound what clients may take. Zero leaves a bound out where its
@@ -110,10 +118,11 @@ func Defaults() Config {
 	}
 	return Config{
 		Addr: "127.0.0.1:8080", Data: "./data", Node: node, Broker: "memory:",
-		Community: true,
-		Log:       Log{Level: slog.LevelInfo, Format: FormatAuto},
-		JWT:       JWT{Leeway: 10 * time.Second},
-		Heartbeat: Heartbeat{Interval: 25 * time.Second, Timeout: 10 * time.Second},
+		Community:   true,
+		Log:         Log{Level: slog.LevelInfo, Format: FormatAuto},
+		JWT:         JWT{Leeway: 10 * time.Second},
+		Heartbeat:   Heartbeat{Interval: 25 * time.Second, Timeout: 10 * time.Second},
+		Compression: Compression{MinBytes: 512},
 		Limits: Limits{
 			MessageBytes: 64 << 10, QueueBytes: 1 << 20, Subscriptions: 1000, Calls: 16,
 			ConnectionsPerUser: 100, ConnectTimeout: 5 * time.Second, ResumeWindow: 2 * time.Minute,
