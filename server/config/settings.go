@@ -65,7 +65,7 @@ func details() []Setting {
 		{Key: "jwt.leeway", Doc: "How far clocks may disagree when `exp` and `nbf` are checked."},
 		{Key: "heartbeat.interval", Doc: "How often a connection is pinged."},
 		{Key: "heartbeat.timeout", Doc: "How long the answer to a ping may take before the connection counts as dead."},
-		{Key: "compression.enabled", Doc: "Compress messages for WebSocket clients that ask for it, as browsers do: less traffic for more work of the processor."},
+		{Key: "compression.enabled", Doc: "Compress messages for WebSocket clients that ask for it, as browsers do: less traffic, more work."},
 		{Key: "compression.min_bytes", Doc: "Messages with fewer bytes are sent as they are."},
 		{Key: "limits.message_bytes", Doc: "The largest message a client may send."},
 		{Key: "limits.queue_bytes", Doc: "How much may wait to be written to one client before it is cut off as too slow."},
