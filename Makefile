@@ -7,6 +7,7 @@ SHELL       := /usr/bin/env bash
 PKG       ?= ./...
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
+BENCH     ?=
 
 .PHONY: help
 help: ## Print this list
@@ -47,8 +48,8 @@ fuzz: ## Run every fuzz target for FUZZTIME each
 	@scripts/fuzz.sh $(FUZZTIME) $(PKG)
 
 .PHONY: bench
-bench: ## Run the Go benchmarks
-	@go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PKG)
+bench: ## Benchmarks: hot paths, other servers beside Parley, scenarios (BENCH=paths, compare, scenarios)
+	@BENCHTIME=$(BENCHTIME) PKG=$(PKG) scripts/bench.sh $(BENCH)
 
 .PHONY: cover
 cover: ## Test coverage, as a table here and a page in out/coverage.html

@@ -2,6 +2,7 @@ package parley_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -115,7 +116,7 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		}
 	}
 	defer func() {
-		if r := recover(); r == nil || !strings.Contains(r.(string), "WithSecret") {
+		if r := recover(); r == nil || !strings.Contains(fmt.Sprint(r), "WithSecret") {
 			t.Errorf("New panicked with %v", r)
 		}
 	}()

@@ -74,9 +74,12 @@ func TestPresence(t *testing.T) {
 	if r.GetSubscribed() == nil {
 		t.Fatal(r)
 	}
+	watcher.Until("the watcher itself", func(r *parleyv1.Reply) bool { return r.GetJoined().GetUser() == "eve" })
 	phone, laptop := s.Dial("ada"), s.Dial("ada")
 	phone.Subscribe("public/1")
 	laptop.Subscribe("public/1")
+	phone.ExpectNothing()
+	laptop.ExpectNothing() // presence begins behind the answer, and before the next command
 	joined := watcher.Until("ada", func(r *parleyv1.Reply) bool { return r.GetJoined().GetUser() == "ada" })
 	if joined.GetJoined().GetTopic() != "public/1" {
 		t.Errorf("got %v", joined)

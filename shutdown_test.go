@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/parleyhq/parley"
+	"github.com/parleyhq/parley/auth"
 	"github.com/parleyhq/parley/parleytest"
 )
 
@@ -44,4 +46,38 @@ func TestShutdownLeavesAStuckHandlerBehind(t *testing.T) {
 	}
 	close(release)
 	<-ended
+}
+
+// A handshake that is being looked at when a drain begins is waited for and
+// told to leave, rather than forgotten.
+func TestShutdownDuringAHandshake(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	live := parley.New(parley.WithVerifier(auth.VerifierFunc(func(context.Context, string) (parley.Identity, error) {
+		close(asked)
+		<-answer
+		return parley.Identity{User: "ada"}, nil
+	})))
+	s := parleytest.Serve(t, live)
+	opened := make(chan *parleytest.Client, 1)
+	go func() {
+		opened <- parleytest.Open(t, s.WebSocketURL("/ws"), http.Header{"Authorization": {"Bearer t"}})
+	}()
+	<-asked
+	ended := make(chan error, 1)
+	go func() { ended <- live.Shutdown(context.Background()) }()
+	for !live.Stats().Draining {
+		runtime.Gosched()
+	}
+	select {
+	case err := <-ended:
+		t.Errorf("the drain did not wait: %v", err)
+	default:
+	}
+	close(answer)
+	c := <-opened
+	if end := c.ExpectEnd(); end.Code != 4000 {
+		t.Errorf("closed with %v", end)
+	}
+	c.Close()
+	must(t, <-ended)
 }

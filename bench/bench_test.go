@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -307,5 +308,31 @@ func TestFaults(t *testing.T) {
 				t.Errorf("%+v\n%s", r.Faults, r.Table())
 			}
 		})
+	}
+}
+
+// A server that dies is noticed at once, and what it owed is lost.
+func TestServerDies(t *testing.T) {
+	o := small(bench.Fanout, 10, 1, 100)
+	n, s := 0, httptest.NewUnstartedServer(nil)
+	h := &hub{conns: map[io.ReadWriter]bool{}}
+	h.spoil = func(m []byte) [][]byte {
+		if n++; n > 30 {
+			for c := range h.conns {
+				if conn, ok := c.(net.Conn); ok {
+					_ = conn.Close() // nobody reads it any more
+				}
+			}
+			return nil
+		}
+		return [][]byte{m}
+	}
+	s.Config.Handler = h
+	s.Start()
+	t.Cleanup(s.Close)
+	o.URL, o.Protocol, o.Settle, o.Timeout = "ws"+strings.TrimPrefix(s.URL, "http"), "raw", 0, time.Minute
+	r := run(t, o)
+	if r.Faults.Closed != 10 || r.Faults.Lost < 10 || r.Messages == nil || len(r.Problems) == 0 || r.Seconds > 10 {
+		t.Errorf("%+v %q in %v s", r.Faults, r.Problems, r.Seconds)
 	}
 }

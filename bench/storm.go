@@ -25,12 +25,12 @@ func (r *run) storm(ctx context.Context) error {
 	if r.o.Protocol != swarm.Parley {
 		away = 0
 	}
-	failed := errors.Join(f.send(ctx, before), f.rest(ctx))
+	failed := f.all(ctx, before)
 	if failed == nil {
 		failed = r.blow(ctx, f, away)
 	}
 	if failed == nil && ctx.Err() == nil {
-		failed = errors.Join(f.send(ctx, before), f.rest(ctx))
+		failed = f.all(ctx, before)
 	}
 	f.finish(ctx, failed)
 	return nil

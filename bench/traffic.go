@@ -94,6 +94,15 @@ func (f *feeder) send(ctx context.Context, n int) error {
 	return nil
 }
 
+// all publishes n messages and waits until they have arrived. What is under way
+// when ctx ends is still waited for.
+func (f *feeder) all(ctx context.Context, n int) error {
+	if err := f.send(ctx, n); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return f.rest(ctx)
+}
+
 // rest waits for what is under way, for a moment even after ctx has ended.
 func (f *feeder) rest(ctx context.Context) error {
 	err := f.r.swarm.Await(ctx, f.expected, f.r.o.Timeout)
@@ -125,7 +134,7 @@ func (r *run) traffic(ctx context.Context) error {
 	defer f.close()
 	const most, part = 20, 10
 	warm := min(most, r.o.Messages/part)
-	if err := errors.Join(f.send(ctx, warm), f.rest(ctx)); err != nil {
+	if err := f.all(ctx, warm); err != nil {
 		f.finish(ctx, fmt.Errorf("warming up: %w", err))
 		return nil // it is in the report
 	}
@@ -138,7 +147,7 @@ func (r *run) traffic(ctx context.Context) error {
 	published, arrived, expected, began := f.published, r.swarm.Arrived(), f.expected, time.Now()
 
 	stop := r.progress.watch("delivered", f.due(r.o.Messages), func() int64 { return r.swarm.Arrived() - arrived })
-	failed := errors.Join(f.send(ctx, r.o.Messages), f.rest(ctx))
+	failed := f.all(ctx, r.o.Messages)
 	stop()
 
 	took := time.Since(began)

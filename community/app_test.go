@@ -99,6 +99,8 @@ func openTown(t testing.TB, path string) *town {
 	r.NoRoute(w.app.NotFound)
 	r.GET(web.PathLive, w.app.Identify, w.live.Handler())
 	r.GET(web.PathSDK, gin.WrapH(parley.SDK()))
+	r.GET("/ticket-of-mine", w.app.Identify, w.live.TicketHandler())
+	r.GET("/ticket-of/:user", func(c *gin.Context) { parley.SetIdentity(c, parley.Identity{User: c.Param("user")}) }, w.live.TicketHandler())
 	w.Server = httptest.NewServer(r)
 	t.Cleanup(w.close)
 	return w

@@ -17,11 +17,24 @@ import (
 	"github.com/parleyhq/parley/web"
 )
 
-// Claims of the identities that Identify makes.
+// Claims of the identities that Identify makes. Their names are no other's: a token of somebody
+// else's may have claims as well.
 const (
-	claimLogin = "login" // id of the session the person signed in with
-	claimLang  = "lang"  // language for messages over the socket
+	claimLogin = "community.login" // id of the session the person signed in with
+	claimLang  = "community.lang"  // language for messages over the socket
 )
+
+// loginOf answers with which session somebody signed in, if there is one. Claims that came through
+// a one-use ticket were JSON in between, where every number is a float64.
+func loginOf(who parley.Identity) (session int64, ok bool) {
+	switch id := who.Claims[claimLogin].(type) {
+	case int64:
+		return id, true
+	case float64:
+		return int64(id), true
+	}
+	return 0, false
+}
 
 // LiveOptions are the topic settings the community needs: conversations are kept long enough for
 // a phone to come back out of a tunnel; everything older is in the database.
@@ -75,7 +88,7 @@ func refusal(format string, args ...any) error { return parley.Forbidden(format,
 // stillSignedIn refuses a socket whose session has ended since it was opened. Identities that do
 // not come from a session (bearer tokens) end by their own expiry.
 func (a *App) stillSignedIn(ctx context.Context, who parley.Identity) error {
-	login, ok := who.Claims[claimLogin].(int64)
+	login, ok := loginOf(who)
 	if !ok {
 		return nil
 	}
@@ -136,17 +149,22 @@ func (l liveSide) Online(ctx context.Context) []string {
 func (l liveSide) Changed(ctx context.Context, handle string) { l.live.Reauthorize(ctx, handle) }
 
 // SignedOut ends the sockets of a person whose sessions have ended; those of sessions that still
-// stand go on.
+// stand go on, and so do those with a token of their own unless the account was closed.
 func (l liveSide) SignedOut(ctx context.Context, handle string) {
 	l.live.DisconnectWhere(ctx, handle, "signed out", func(who parley.Identity) bool {
-		login, ok := who.Claims[claimLogin].(int64)
-		if !ok {
-			return false
-		}
-		alive, err := l.accounts.Alive(ctx, login)
+		stands, err := l.stands(ctx, who)
 		if err != nil {
 			l.log.ErrorContext(ctx, "a session could not be checked: its socket is ended", "user", handle, "error", err)
 		}
-		return !alive
+		return !stands
 	})
+}
+
+// stands reports whether what somebody signed in with still holds; false with an error.
+func (l liveSide) stands(ctx context.Context, who parley.Identity) (bool, error) {
+	if login, ok := loginOf(who); ok {
+		return l.accounts.Alive(ctx, login)
+	}
+	closed, err := l.accounts.Closed(ctx, who.User)
+	return !closed && err == nil, err
 }

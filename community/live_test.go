@@ -242,6 +242,48 @@ func TestSigningOutEndsTheSocket(t *testing.T) {
 	}
 }
 
+// ticketSocket opens a live connection with the one-use ticket that path answers with.
+func (v *visitor) ticketSocket(path string) *parleytest.Client {
+	v.t.Helper()
+	var answer struct {
+		Ticket string `json:"ticket"`
+	}
+	if err := json.Unmarshal([]byte(v.get(path).must(v.t, 200).body), &answer); err != nil {
+		v.t.Fatal(err)
+	}
+	c := parleytest.Open(v.t, "ws"+strings.TrimPrefix(v.home, "http")+web.PathLive, http.Header{})
+	reply := c.Do(&parleyv1.Command{Command: &parleyv1.Command_Connect{Connect: &parleyv1.Connect{Token: answer.Ticket}}})
+	if reply.GetConnected() == nil {
+		v.t.Fatalf("connect: %v", reply)
+	}
+	return c
+}
+
+// A socket that was opened with a ticket belongs to the sign-in that fetched it.
+func TestSigningOutEndsTheSocketOfATicket(t *testing.T) {
+	zoe := newTown(t).member(t, "zoe")
+	socket := zoe.ticketSocket("/ticket-of-mine")
+	socket.Subscribe(web.TopicConversation("lobby"))
+	zoe.submit("/settings", "/signout").must(t, 200)
+	if end := socket.ExpectEnd(); end.Code != 4502 {
+		t.Errorf("the signed-out socket ended with %v", end)
+	}
+}
+
+// A token outlives the sign-ins of its person, but not their account.
+func TestClosingAnAccountEndsTheSocketsOfTokens(t *testing.T) {
+	w := newTown(t)
+	admin, zoe, other := w.admin(t), w.member(t, "zoe"), w.visit(t)
+	socket := other.ticketSocket("/ticket-of/zoe")
+	socket.Subscribe(web.TopicConversation("lobby"))
+	zoe.submit("/settings", "/signout").must(t, 200)
+	send(t, socket, "lobby", "k1", "still here")
+	admin.submit("/u/zoe", "/u/zoe/close", "closed", "1").must(t, 200)
+	if end := socket.ExpectEnd(); end.Code != 4502 {
+		t.Errorf("the socket of a closed account ended with %v", end)
+	}
+}
+
 // A restart of the server loses the topics' history in memory, and nothing else: the page's
 // position no longer holds, the database has it all, and what was committed is published.
 func TestRestart(t *testing.T) {

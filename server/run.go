@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -54,6 +55,12 @@ func (s *Server) Run(ctx, force context.Context) error {
 	go func() { served <- s.http.Serve(s.listener) }()
 	s.banner()
 	s.log.Info("listening", "address", s.listener.Addr().String(), "node", s.cfg.Node)
+
+	var background sync.WaitGroup
+	defer background.Wait()
+	keeping, stopKeeping := context.WithCancel(ctx)
+	defer stopKeeping()
+	background.Go(func() { s.trim(keeping) })
 
 	var failed error
 	running := true

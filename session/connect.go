@@ -157,7 +157,7 @@ func (m *Manager) reclaim(id, user string) (record, bool) {
 	if old == nil || old.user != user {
 		return kept, ok
 	}
-	return old.record(), true
+	return old.record()
 }
 
 // giveBack keeps what reclaim returned for a connection that was turned away.
@@ -169,14 +169,19 @@ func (m *Manager) giveBack(id string, r record) {
 	}
 }
 
-func (s *Session) record() record {
+// record returns what a newer connection goes on with; false when the session
+// was ended for good and its connection merely lingers.
+func (s *Session) record() (record, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.leaving != nil && s.leaving.Retry == protocol.RetryNever {
+		return record{}, false
+	}
 	r := record{user: s.user}
 	for sub := range s.subs.all() {
 		r.subs = append(r.subs, sub.saved())
 	}
-	return r
+	return r, true
 }
 
 // welcome answers a connect: first the answer, with how every subscription
@@ -212,8 +217,10 @@ func (s *Session) welcome(ctx context.Context, id uint64, c *parleyv1.Connect, k
 		s.m.Log.Error("a resume ticket could not be signed", "error", err)
 	}
 	answer.Session = text
+	s.mu.Lock()
 	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Connected{Connected: answer}})
-	s.welcomed.Store(true)
+	s.welcomed = true
+	s.mu.Unlock()
 	for _, feed := range feeds {
 		s.run(ctx, 0, feed)
 	}

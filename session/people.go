@@ -36,13 +36,21 @@ func (m *Manager) Online(user string) bool {
 func (m *Manager) DeliverDirect(name topic.Name, d *hub.Delivery) int {
 	n := 0
 	for _, s := range m.named(string(name)) {
-		if !s.welcomed.Load() || d.Message != nil && d.Message.Except != "" && d.Message.Except == s.id {
+		if !s.isWelcomed() || d.Message != nil && d.Message.Except != "" && d.Message.Except == s.id {
 			continue
 		}
 		s.Deliver(d)
 		n++
 	}
 	return n
+}
+
+// isWelcomed reports whether the answer to connect is queued. Who has got that
+// answer finds it true.
+func (s *Session) isWelcomed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.welcomed
 }
 
 func (m *Manager) named(name string) []*Session {

@@ -31,7 +31,6 @@ type Session struct {
 	id, user, device string
 	since            moment
 	connected        atomic.Bool
-	welcomed         atomic.Bool // the answer to connect is queued; direct messages may follow
 	calls            atomic.Int32
 
 	timer  wheel.Timer
@@ -39,6 +38,7 @@ type Session struct {
 	next   *Session // of the same user; guarded by the manager's lock
 
 	mu       sync.Mutex
+	welcomed bool // the answer to connect is queued; direct messages may follow
 	ended    bool
 	identity *auth.Identity // never changed, only replaced; nil while unknown
 	live     liveness

@@ -57,5 +57,7 @@ func (p *Peer) fell() {
 	p.wire.close(Hangup)
 	p.wire = nil
 	p.faults().Closed++
-	p.shard.swarm.connected.Add(-1)
+	if p.shard.swarm.connected.Add(-1) == 0 {
+		p.shard.swarm.rouse()
+	}
 }

@@ -116,15 +116,20 @@ func (h *shard) publish() {
 	total := h.swarm.arrived.Add(h.arrived)
 	h.arrived = 0
 	if at := h.swarm.wakeAt.Load(); at > 0 && total >= at {
-		select {
-		case h.swarm.wake <- struct{}{}:
-		default:
-		}
+		h.swarm.rouse()
+	}
+}
+
+// rouse makes Await look again.
+func (s *Swarm) rouse() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
 	}
 }
 
 // Await waits until n messages have arrived. It gives up with ErrStalled when
-// none arrives for patience. One goroutine at a time may wait.
+// none arrives for patience, or nobody is connected. One goroutine at a time may wait.
 func (s *Swarm) Await(ctx context.Context, n int64, patience time.Duration) error {
 	if s.arrived.Load() >= n {
 		return nil
@@ -139,6 +144,8 @@ func (s *Swarm) Await(ctx context.Context, n int64, patience time.Duration) erro
 		switch {
 		case now >= n:
 			return nil
+		case s.connected.Load() == 0:
+			return fmt.Errorf("%w: %d are due, and no connection is left to bring them", ErrStalled, n-now)
 		case now != last:
 			last, since = now, time.Now()
 		case time.Since(since) >= patience:

@@ -80,6 +80,20 @@ func (s *Service) Alive(ctx context.Context, session int64) (alive bool, err err
 	return alive, err
 }
 
+// Closed reports whether an account is closed or gone, for connections that no session stands
+// behind.
+func (s *Service) Closed(ctx context.Context, handle string) (closed bool, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, tx store.Tx) error {
+		u, err := tx.UserByHandle(ctx, handle)
+		closed = u.BannedAt != nil || errors.Is(err, store.ErrNotFound)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	return closed, err
+}
+
 // SignOut ends the session itself.
 func (s *Service) SignOut(ctx context.Context, who SignedIn) error {
 	return s.Revoke(ctx, who, who.Session.ID)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 
 	"github.com/pressly/goose/v3"
 	"github.com/uptrace/bun"
@@ -41,8 +42,11 @@ type Tx struct {
 }
 
 // Open opens the SQLite file at path, creates it when absent and brings its schema up to date.
-// The caller closes it.
+// Nobody but its owner can read a file it creates. The caller closes it.
 func Open(ctx context.Context, path string) (*DB, error) {
+	if err := create(path); err != nil {
+		return nil, fmt.Errorf("store: create %s: %w", path, err)
+	}
 	writer, err := connect(path, "immediate", 1)
 	if err != nil {
 		return nil, err
@@ -55,6 +59,16 @@ func Open(ctx context.Context, path string) (*DB, error) {
 		return nil, errors.Join(err, writer.Close())
 	}
 	return &DB{writer: writer, reader: reader}, nil
+}
+
+// create makes the file before SQLite does, which would let everybody on the machine read it:
+// there are password hashes and private messages in it. Its companions get the same mode.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator names the file
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func connect(path, lock string, conns int) (*bun.DB, error) {

@@ -3,7 +3,7 @@ package evloop
 import "sync"
 
 // keepIdle is how many workers wait for work rather than end.
-const keepIdle = 4
+const keepIdle = 16
 
 // workers serve connections that have something to read. There are as many as
 // are needed, up to max; further connections wait in their order.

@@ -109,6 +109,8 @@ func TestAPeerThatNeverReads(t *testing.T) {
 func TestAPeerThatReadsALittle(t *testing.T) {
 	inWorld(t, session.Limits{QueueBytes: 64 << 10}, func(w *world) {
 		p := w.dial("slow", 0).connect("public/1")
+		w.publish(1, 1000)
+		w.wait(0) // this one is being written
 		w.publish(200, 1000)
 		w.wait(0)
 		if op, _, err := p.next(); err != nil || op != ws.OpText {
