@@ -36,6 +36,7 @@ type config struct {
 	origins   *auth.Origins
 	anonymous bool
 	metrics   prometheus.Registerer
+	compress  *int // bytes from which messages are compressed; nil: never
 }
 
 func configure(opts []Option) (*config, error) {
@@ -160,6 +161,21 @@ func WithHeartbeatStrategy(s HeartbeatStrategy) Option {
 			return fmt.Errorf("WithHeartbeatStrategy: there is no strategy %d", s)
 		}
 		c.limits.Heartbeat = s
+		return nil
+	}
+}
+
+// WithCompression lets WebSocket clients that ask for it, as browsers do, get
+// and send compressed messages (permessage-deflate, RFC 7692). A message is
+// compressed once for all its receivers; what has fewer than from bytes, 0 for
+// 512, is sent as it is. It is off unless asked for, because it pays only where
+// the network is dearer than the processor.
+func WithCompression(from int) Option {
+	return func(c *config) error {
+		if from < 0 {
+			return fmt.Errorf("WithCompression: %d bytes: 0 for the default, or more", from)
+		}
+		c.compress = &from
 		return nil
 	}
 }

@@ -120,6 +120,9 @@ func Open(opts ...Option) (*Live, error) {
 		Anonymous: c.anonymous, Limits: c.limits, Node: c.node, Log: c.log,
 	})
 	l.sockets = websocket.New(l.sessions, c.log)
+	if c.compress != nil {
+		l.sockets.Compress(*c.compress)
+	}
 	if c.metrics != nil {
 		if err := c.metrics.Register(newCollector(l)); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)

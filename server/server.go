@@ -133,6 +133,9 @@ func liveOptions(c config.Config) []parley.Option {
 	if c.Anonymous {
 		options = append(options, parley.WithAnonymous())
 	}
+	if c.Compression.Enabled {
+		options = append(options, parley.WithCompression(c.Compression.MinBytes))
+	}
 	for _, t := range c.Topics {
 		age := t.HistoryAge
 		if t.History > 0 && age == 0 {

@@ -28,6 +28,7 @@ func Vendors() []Vendor {
 	return []Vendor{
 		{"github.com/gin-gonic/gin", []string{".", "parleytest", "transport/rest", "server", "community", "console", "examples"}, gin},
 		{"github.com/gobwas/", []string{"transport/websocket", "client", "parleytest"}, bricks},
+		{"github.com/klauspost/compress/", []string{"transport/websocket"}, bricks},
 		{"github.com/go-playground/validator/v10", []string{".", "community", "console"}, bricks},
 		{"github.com/golang-jwt/jwt/v5", []string{"auth/jwt"}, oneRoom},
 		{"github.com/MicahParks/keyfunc/v3", []string{"auth/jwt"}, oneRoom},

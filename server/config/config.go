@@ -32,6 +32,7 @@ type Config struct {
 	Log            Log            `koanf:"log"`
 	JWT            JWT            `koanf:"jwt"`
 	Heartbeat      Heartbeat      `koanf:"heartbeat"`
+	Compression    Compression    `koanf:"compression"`
 	Limits         Limits         `koanf:"limits"`
 	Shutdown       Shutdown       `koanf:"shutdown"`
 	Topics         []Topic        `koanf:"topics"`
@@ -62,6 +63,13 @@ type Heartbeat struct {
 	Interval time.Duration             `koanf:"interval"`
 	Timeout  time.Duration             `koanf:"timeout"`
 	Strategy session.HeartbeatStrategy `koanf:"strategy"`
+}
+
+// Compression is whether WebSocket clients that ask for it get compressed
+// messages.
+type Compression struct {
+	Enabled  bool `koanf:"enabled"`
+	MinBytes int  `koanf:"min_bytes"`
 }
 
 // Limits bound what clients may take. Zero leaves a bound out where its
@@ -121,10 +129,11 @@ func Defaults() Config {
 	}
 	return Config{
 		Addr: "127.0.0.1:8080", Data: "./data", Node: node, Broker: "memory:",
-		Community: true,
-		Log:       Log{Level: slog.LevelInfo, Format: FormatAuto},
-		JWT:       JWT{Leeway: 10 * time.Second},
-		Heartbeat: Heartbeat{Interval: 25 * time.Second, Timeout: 10 * time.Second},
+		Community:   true,
+		Log:         Log{Level: slog.LevelInfo, Format: FormatAuto},
+		JWT:         JWT{Leeway: 10 * time.Second},
+		Heartbeat:   Heartbeat{Interval: 25 * time.Second, Timeout: 10 * time.Second},
+		Compression: Compression{MinBytes: 512},
 		Limits: Limits{
 			MessageBytes: 64 << 10, QueueBytes: 1 << 20, Subscriptions: 1000, Calls: 16,
 			ConnectionsPerUser: 100, AcceptRate: 20_000, AcceptRatePerAddress: 5_000, ConnectTimeout: 5 * time.Second, ResumeWindow: 2 * time.Minute,

@@ -67,6 +67,8 @@ func details() []Setting {
 		{Key: "heartbeat.timeout", Doc: "How long the answer to a ping may take before the connection counts as dead."},
 		{Key: "heartbeat.strategy", Doc: "When to ping: `fixed`: once an interval; `adaptive`: down to once in eight intervals while the client says something; " +
 			"`on-idle`: only when nothing was heard for an interval."},
+		{Key: "compression.enabled", Doc: "Compress messages for WebSocket clients that ask for it, as browsers do: less traffic, more work."},
+		{Key: "compression.min_bytes", Doc: "Messages with fewer bytes are sent as they are."},
 		{Key: "limits.message_bytes", Doc: "The largest message a client may send."},
 		{Key: "limits.queue_bytes", Doc: "How much may wait to be written to one client before it is cut off as too slow."},
 		{Key: "limits.subscriptions", Doc: "How many topics and filters one connection may subscribe to."},

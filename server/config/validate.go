@@ -92,7 +92,7 @@ func (l *loader) validateNumbers(c Config) {
 	for key, n := range map[string]int{
 		"limits.message_bytes": c.Limits.MessageBytes, "limits.queue_bytes": c.Limits.QueueBytes,
 		"limits.subscriptions": c.Limits.Subscriptions, "limits.calls": c.Limits.Calls,
-		"limits.connections_per_user": c.Limits.ConnectionsPerUser,
+		"limits.connections_per_user": c.Limits.ConnectionsPerUser, "compression.min_bytes": c.Compression.MinBytes,
 	} {
 		if n < 1 {
 			l.problemf(key, "%s: %d: at least 1", key, n)

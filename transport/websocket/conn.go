@@ -30,13 +30,16 @@ var (
 // Reply is described at session.Conn.
 func (c *conn) Reply(r *parleyv1.Reply) {
 	frame := frameOf(c.form.op, 256, func(dst []byte) []byte { return c.form.codec.AppendReply(dst, r) })
+	if c.form.worth(frame) {
+		frame = c.form.deflate.pack(c.form.op, frame)
+	}
 	c.send(&frame)
 }
 
 // Deliver is described at session.Conn. A receiver that is behind is first
 // spared what it can do without.
 func (c *conn) Deliver(d *hub.Delivery) {
-	switch frame := d.Frame(c.form); {
+	switch frame := c.form.frame(d); {
 	case d.Shape != nil:
 		c.shaped(d, frame)
 	case d.Droppable:
@@ -78,7 +81,7 @@ func (c *conn) Abort() { c.line.Abort() }
 // Data feeds what the client sends to the session.
 func (c *conn) Data(data []byte) error {
 	c.s.stats.bytesIn.Add(uint64(len(data)))
-	r := reader{limit: c.s.limits.MessageBytes}
+	r := reader{limit: c.s.limits.MessageBytes, deflate: c.form.deflate}
 	if c.partial != nil {
 		r = *c.partial
 	}

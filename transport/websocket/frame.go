@@ -46,10 +46,12 @@ func broken(code int, format string, args ...any) *framingError {
 // reader turns the bytes a client sends into frames, however they are cut.
 // It holds memory only while a frame or a fragmented message is incomplete.
 type reader struct {
-	limit   int    // bytes of a message
-	rest    []byte // of a frame whose end has not come
-	message []byte // of a fragmented message so far
-	kind    byte   // opcode of that message; 0 when there is none
+	limit   int       // bytes of a message
+	deflate *deflater // nil: compression was not agreed on
+	rest    []byte    // of a frame whose end has not come
+	message []byte    // of a fragmented message so far
+	kind    byte      // opcode of that message; 0 when there is none
+	packed  bool      // that message is compressed
 }
 
 // feed takes the next bytes and calls handle for every complete message and
@@ -91,6 +93,7 @@ func (r *reader) incomplete() bool { return r.kind != 0 || len(r.rest) > 0 }
 
 type header struct {
 	fin    bool
+	packed bool // RSV1, with which a compressed message begins
 	op     byte
 	mask   [4]byte
 	length int
@@ -101,8 +104,8 @@ func (r *reader) header(b []byte) (h header, size int, err error) {
 	if len(b) < 2 {
 		return h, 0, nil
 	}
-	h.fin, h.op = b[0]&0x80 != 0, b[0]&0x0f
-	if err := checkFirst(b[0], b[1]); err != nil {
+	h.fin, h.packed, h.op = b[0]&0x80 != 0, b[0]&rsv1 != 0, b[0]&0x0f
+	if err := checkFirst(b[0], b[1], r.deflate != nil); err != nil {
 		return h, 0, err
 	}
 	size = 2
@@ -119,7 +122,7 @@ func (r *reader) header(b []byte) (h header, size int, err error) {
 		}
 		length, size = binary.BigEndian.Uint64(b[2:]), 10
 	}
-	if h.op < opClose && length > uint64(r.limit-len(r.message)) {
+	if h.op < opClose && length > uint64(r.bound(h)-len(r.message)) {
 		return h, 0, broken(1009, "the message has more than %d bytes: send it in parts, or ask for a higher limit", r.limit)
 	}
 	h.length = int(length)
@@ -130,12 +133,23 @@ func (r *reader) header(b []byte) (h header, size int, err error) {
 	return h, size + 4, nil
 }
 
+// bound is how many bytes the fragments of a message may have on the wire. A
+// compressed one that does not shrink is a little larger than the message.
+func (r *reader) bound(h header) int {
+	if h.packed || r.packed {
+		return r.limit + r.limit/64 + 64
+	}
+	return r.limit
+}
+
 // checkFirst checks what the first two bytes alone can break.
-func checkFirst(a, b byte) error {
+func checkFirst(a, b byte, deflate bool) error {
 	op, fin, length := a&0x0f, a&0x80 != 0, b&0x7f
 	switch {
-	case a&0x70 != 0:
-		return broken(1002, "a reserved bit is set, and no extension was agreed on")
+	case a&rsv1 != 0 && deflate && (op == opContinuation || op >= opClose):
+		return broken(1002, "only the first frame of a message may be marked as compressed")
+	case a&0x70 != 0 && (!deflate || a&0x30 != 0):
+		return broken(1002, "a reserved bit is set that no extension was agreed on for")
 	case op > opBinary && op < opClose, op > opPong:
 		return broken(1002, "opcode %#x is reserved", op)
 	case b&0x80 == 0:
@@ -161,20 +175,28 @@ func (r *reader) frame(h header, payload []byte, handle func(op byte, payload []
 	}
 	if h.op != opContinuation {
 		if h.fin {
-			return whole(h.op, payload, handle)
+			return r.whole(h.op, h.packed, payload, handle)
 		}
-		r.kind = h.op
+		r.kind, r.packed = h.op, h.packed
 	}
 	r.message = append(r.message, payload...)
 	if !h.fin {
 		return nil
 	}
-	kind, message := r.kind, r.message
-	r.kind, r.message = 0, nil
-	return whole(kind, message, handle)
+	kind, packed, message := r.kind, r.packed, r.message
+	r.kind, r.packed, r.message = 0, false, nil
+	return r.whole(kind, packed, message, handle)
 }
 
-func whole(op byte, message []byte, handle func(op byte, payload []byte) error) error {
+// whole hands a complete message on.
+func (r *reader) whole(op byte, packed bool, message []byte, handle func(op byte, payload []byte) error) error {
+	if packed {
+		return r.deflate.unpack(message, r.limit, func(plain []byte) error { return checked(op, plain, handle) })
+	}
+	return checked(op, message, handle)
+}
+
+func checked(op byte, message []byte, handle func(op byte, payload []byte) error) error {
 	if op == opText && !utf8.Valid(message) {
 		return broken(1007, "a text message is not valid UTF-8")
 	}

@@ -93,8 +93,8 @@ func hijackable(w http.ResponseWriter) bool {
 }
 
 // upgrade answers a handshake that check found right. early holds what the
-// client has sent behind it.
-func upgrade(r *http.Request, w http.ResponseWriter) (nc net.Conn, codec protocol.Codec, early []byte, err error) {
+// client has sent behind it; extensions is what was agreed on, or "".
+func upgrade(r *http.Request, w http.ResponseWriter, extensions string) (nc net.Conn, codec protocol.Codec, early []byte, err error) {
 	codec, bad := choose(r.Header)
 	if bad != nil {
 		return nil, nil, nil, bad
@@ -102,6 +102,9 @@ func upgrade(r *http.Request, w http.ResponseWriter) (nc net.Conn, codec protoco
 	u := ws.HTTPUpgrader{Timeout: handshakeTimeout}
 	if len(r.Header.Values("Sec-WebSocket-Protocol")) > 0 {
 		u.Protocol = func(name string) bool { return name == codec.Name() }
+	}
+	if extensions != "" {
+		u.Header = http.Header{"Sec-Websocket-Extensions": {extensions}}
 	}
 	nc, rw, _, err := u.Upgrade(r, w)
 	if err != nil {

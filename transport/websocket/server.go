@@ -25,7 +25,8 @@ type Server struct {
 	log      *slog.Logger
 	lines    *evloop.Group
 	batches  sync.Pool // of *[]protocol.Incoming, for decoding
-	forms    [2]form
+	forms    forms
+	deflate  *deflater // nil: connections are not compressed
 	stats    stats
 }
 
@@ -39,6 +40,7 @@ type Stats struct {
 	BytesIn, BytesOut, FramesIn uint64
 	Dropped                     uint64            // events left out for receivers under pressure
 	Skipped                     map[string]uint64 // messages, by the policy of their topic
+	Compressed                  uint64            // messages and replies that were compressed, each once for all receivers
 }
 
 // New returns a server for the sessions of m. Wait ends it.
@@ -47,10 +49,18 @@ func New(m *session.Manager, log *slog.Logger) *Server { return newServer(m, log
 func newServer(m *session.Manager, log *slog.Logger, lines evloop.Config) *Server {
 	s := &Server{
 		sessions: m, limits: m.Limits, log: cmp.Or(log, slog.Default()), lines: evloop.New(lines),
-		forms: [2]form{{protocol.JSON{}, 0, opText}, {protocol.Protobuf{}, 1, opBinary}},
+		forms: newForms(),
 	}
 	s.batches.New = func() any { return new([]protocol.Incoming) }
 	return s
+}
+
+// Compress accepts permessage-deflate (RFC 7692) from clients that offer it.
+// What has fewer than from bytes, 0 for the default, is sent as it is. Call it
+// before the first Serve.
+func (s *Server) Compress(from int) {
+	s.deflate = newDeflater(cmp.Or(from, DefaultCompressFrom))
+	s.forms.compress(s.deflate)
 }
 
 // Stats returns the counts.
@@ -61,8 +71,12 @@ func (s *Server) Stats() Stats {
 			skipped[p.String()] = s.stats.skipped[i].Load()
 		}
 	}
+	var packed uint64
+	if s.deflate != nil {
+		packed = s.deflate.packed.Load()
+	}
 	return Stats{
-		Skipped: skipped,
+		Skipped: skipped, Compressed: packed,
 		BytesIn: s.stats.bytesIn.Load(), BytesOut: s.lines.Written(),
 		FramesIn: s.stats.framesIn.Load(), Dropped: s.stats.dropped.Load(),
 	}
@@ -73,27 +87,36 @@ func (s *Server) Stats() Stats {
 // written and the caller answers with it; otherwise the connection lives on by
 // itself and neither w nor r may be used any more.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info) *protocol.Error {
-	if bad := check(r, w); bad != nil {
+	terms, bad := s.check(r, w)
+	if bad != nil {
 		s.sessions.Release(info.Address)
 		if bad.Code == protocol.NeedsUpgrade.Code {
 			w.Header().Set("Sec-WebSocket-Version", "13")
 		}
 		return bad
 	}
-	nc, codec, early, err := upgrade(r, w)
+	nc, codec, early, err := upgrade(r, w, terms.answer)
 	if err != nil {
 		s.sessions.Release(info.Address)
 		s.log.Info("a handshake broke off", "address", info.Address, "error", err)
 		return nil
 	}
-	s.carry(nc, codec, early, info)
+	s.carry(nc, s.forms.of(codec, terms.bits), early, info)
 	return nil
 }
 
+// check tells what is wrong with a handshake, and what was agreed on.
+func (s *Server) check(r *http.Request, w http.ResponseWriter) (deal, *protocol.Error) {
+	if bad := check(r, w); bad != nil || s.deflate == nil {
+		return deal{}, bad
+	}
+	return agree(r.Header)
+}
+
 // carry begins a connection whose handshake is done.
-func (s *Server) carry(nc net.Conn, codec protocol.Codec, early []byte, info session.Info) {
+func (s *Server) carry(nc net.Conn, f *form, early []byte, info session.Info) {
 	info.Transport = "websocket"
-	c := &conn{s: s, form: s.formOf(codec)}
+	c := &conn{s: s, form: f}
 	if err := s.lines.Attach(&c.line, nc, c); err != nil {
 		_ = nc.Close() // the server has ended meanwhile
 		s.sessions.Release(info.Address)
@@ -106,35 +129,3 @@ func (s *Server) carry(nc net.Conn, codec protocol.Codec, early []byte, info ses
 // Wait returns when every connection has ended and released what it held. No
 // more are served then.
 func (s *Server) Wait() { s.lines.Close() }
-
-func (s *Server) formOf(codec protocol.Codec) *form {
-	if codec.Binary() {
-		return &s.forms[1]
-	}
-	return &s.forms[0]
-}
-
-// form is a wire form in WebSocket frames.
-type form struct {
-	codec protocol.Codec
-	slot  int
-	op    byte
-}
-
-func (f *form) kind() string {
-	if f.op == opBinary {
-		return "binary"
-	}
-	return "text"
-}
-
-// Slot is described at hub.Encoder.
-func (f *form) Slot() int { return f.slot }
-
-// Encode is described at hub.Encoder.
-func (f *form) Encode(d *hub.Delivery) []byte {
-	if d.Event != nil {
-		return frameOf(f.op, 128, func(dst []byte) []byte { return f.codec.AppendReply(dst, d.Event) })
-	}
-	return frameOf(f.op, d.Message.Size()+64, func(dst []byte) []byte { return f.codec.AppendMessage(dst, d.Message) })
-}
