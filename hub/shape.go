@@ -23,10 +23,10 @@ const (
 	PressureLatest
 	// PressureSample keeps the newest of each interval.
 	PressureSample
-
-	// Pressures is how many there are.
-	Pressures = int(PressureSample) + 1
 )
+
+// Pressures is how many there are.
+const Pressures = int(PressureSample) + 1
 
 func pressures() []string {
 	return []string{PressureDisconnect: "disconnect", PressureDropOldest: "drop-oldest", PressureLatest: "latest-by-key", PressureSample: "sample"}

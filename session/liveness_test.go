@@ -48,7 +48,7 @@ func TestAClientThatAnswersStays(t *testing.T) {
 			if ping {
 				due := interval
 				if delay > interval { // the last one was answered after its successor was due
-					due = min(timeout, (delay+interval-1)/interval*interval)
+					due = min(timeout, (delay + interval - 1).Truncate(interval))
 				}
 				if gap := now.Sub(last); gap != due {
 					t.Fatalf("%v between two pings, want %v", gap, due)

@@ -143,9 +143,11 @@ func (m *Manager) refusal(address string) *protocol.Error {
 	case wait == 0:
 		return nil
 	case node:
-		return protocol.RateLimited.Errorf("more than %d connections a second are opened on this node: try again later", m.Limits.AcceptRate).After(wait + m.spread())
+		flood := protocol.RateLimited.Errorf("more than %d connections a second are opened on this node: try again later", m.Limits.AcceptRate)
+		return flood.After(wait + m.spread())
 	default:
-		return protocol.RateLimited.Errorf("more than %d connections a second come from %s: try again later", m.Limits.AcceptRateOneIP, address).After(wait + m.spread())
+		flood := protocol.RateLimited.Errorf("more than %d connections a second come from %s: try again later", m.Limits.AcceptRateOneIP, address)
+		return flood.After(wait + m.spread())
 	}
 }
 

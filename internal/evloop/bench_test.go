@@ -46,7 +46,9 @@ func BenchmarkFanout(b *testing.B) {
 	}
 	for i, p := range peers {
 		_ = clients[i].Close()
-		<-p.closed
+		if err := <-p.closed; err != nil {
+			b.Log(err)
+		}
 	}
 	_ = ln.Close()
 	g.Close()

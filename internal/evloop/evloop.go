@@ -28,7 +28,7 @@ import (
 // than Config.Write.
 var ErrStalled = errors.New("the peer has stopped reading")
 
-// ErrFinished, returned by Handler.Data, tells that the peer will send nothing
+// ErrFinished is what Handler.Data returns to tell that the peer will send nothing
 // more that matters: the connection is closed as soon as what is queued has
 // left.
 var ErrFinished = errors.New("the peer has finished")

@@ -164,7 +164,9 @@ func fanOut(b *testing.B, send func(p *peer, frame *[]byte) bool) {
 	}
 	for _, p := range all {
 		p.End(nil)
-		<-p.closed
+		if err := <-p.closed; err != nil {
+			b.Log(err)
+		}
 	}
 	readers.Wait()
 	_ = ln.Close()

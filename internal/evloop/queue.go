@@ -98,7 +98,7 @@ func (q *queue) next(scratch []byte) []byte {
 	if q.head == nil || len(first) >= len(scratch)/2 {
 		return first
 	}
-	out := append(scratch[:0], first...)
+	out := scratch[:copy(scratch, first)]
 	for c := q.head; c != nil; c = c.next {
 		for _, f := range c.frames[c.from:c.to] {
 			if len(out)+len(*f) > len(scratch) {

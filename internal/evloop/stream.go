@@ -54,9 +54,8 @@ func (s *stream) serve(c *Conn) {
 		if c.finished() {
 			break
 		}
-		n := 0
-		n, err = s.read(c, *buf)
-		data = (*buf)[:n]
+		n, failed := s.read(c, *buf)
+		data, err = (*buf)[:n], failed
 	}
 	for !c.close() {
 		<-s.settled

@@ -65,8 +65,8 @@ func details() []Setting {
 		{Key: "jwt.leeway", Doc: "How far clocks may disagree when `exp` and `nbf` are checked."},
 		{Key: "heartbeat.interval", Doc: "How often a connection is pinged."},
 		{Key: "heartbeat.timeout", Doc: "How long the answer to a ping may take before the connection counts as dead."},
-		{Key: "heartbeat.strategy", Doc: "When to ping: `fixed`: once an interval; `adaptive`: down to once in eight intervals while the client says something; " +
-			"`on-idle`: only when nothing was heard for an interval."},
+		{Key: "heartbeat.strategy", Doc: "When to ping: `fixed`: once an interval; " +
+			"`adaptive`: down to once in eight intervals while the client says something; `on-idle`: only when nothing was heard for an interval."},
 		{Key: "compression.enabled", Doc: "Compress messages for WebSocket clients that ask for it, as browsers do: less traffic, more work."},
 		{Key: "compression.min_bytes", Doc: "Messages with fewer bytes are sent as they are."},
 		{Key: "limits.message_bytes", Doc: "The largest message a client may send."},
@@ -87,9 +87,9 @@ func details() []Setting {
 			{Key: "history", Doc: "How many messages each topic keeps."},
 			{Key: "history_age", Doc: "For how long."},
 			{Key: "no_presence", Doc: "`true`: nobody can ask who is there. Worth it for topics with very many receivers."},
-			{Key: "pressure", Doc: "What happens to messages for a receiver that does not take them as fast as they come: `disconnect` (the default) ends its " +
-				"connection when its queue is full; `drop-oldest` gives up the oldest that wait; `latest-by-key` keeps the newest of each key; " +
-				"`sample` keeps the newest of each interval. It is told what it was not sent."},
+			{Key: "pressure", Doc: "What happens to messages for a receiver that does not take them as fast as they come: " +
+				"`disconnect` (the default) ends its connection when its queue is full; `drop-oldest` gives up the oldest that wait; " +
+				"`latest-by-key` keeps the newest of each key; `sample` keeps the newest of each interval. It is told what it was not sent."},
 			{Key: "sample_every", Doc: "The interval of `sample`; `1s` unless set."},
 			{Key: "pressure_key", Doc: "The message's header that holds the key of `latest-by-key`; `key` unless set."},
 			{Key: "batch_delay", Doc: "How long what is sent to a receiver may wait for more, so that fewer, larger writes are made. Not set: not at all."},

@@ -15,11 +15,9 @@ import (
 type receiver struct {
 	t    *rapid.T
 	last map[string]uint64 // seq of each topic's newest
-	room int               // frames it takes
 	lost map[string]lost   // told and not yet followed by a message
 	told map[string]uint64
 	got  map[string][]uint64
-	bad  string
 }
 
 // Whatever is published on whichever topics, and however slowly it is taken:

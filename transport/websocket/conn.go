@@ -90,8 +90,7 @@ func (c *conn) Data(data []byte) error {
 		kept := r // r itself stays on the stack
 		c.partial = &kept
 	}
-	var bad *framingError
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*framingError](err); ok {
 		if bad.Close == protocol.TooLarge.Close {
 			c.Reply(protocol.TooLarge.Errorf("%s", bad.text).Reply(0))
 		}
