@@ -28,6 +28,10 @@ import (
 // MaxHistory is the most messages one history request returns.
 const MaxHistory = 1000
 
+// MaxHistoryBytes is about how large one such answer becomes: a few bytes of
+// request must not make a node hold megabytes.
+const MaxHistoryBytes = 512 << 10
+
 // Config is what a Service is made of. Broker and Authorizer are required.
 type Config struct {
 	Broker     broker.Broker
@@ -202,7 +206,30 @@ func isDirect(name string) bool {
 func (s *Service) History(ctx context.Context, name topic.Name, q broker.Query) (broker.Page, error) {
 	q.Limit = min(q.Limit, MaxHistory)
 	page, err := s.broker.History(ctx, name, q)
-	return page, brokerError(err)
+	return bounded(page, q.Newest), brokerError(err)
+}
+
+// bounded leaves out what makes a page larger than MaxHistoryBytes, though
+// never its first message.
+func bounded(p broker.Page, newest bool) broker.Page {
+	size := 0
+	for i := range p.Messages {
+		at := i
+		if newest {
+			at = len(p.Messages) - 1 - i
+		}
+		if size += p.Messages[at].Size(); size <= MaxHistoryBytes || i == 0 {
+			continue
+		}
+		p.More = true
+		if newest {
+			p.Messages = p.Messages[at+1:]
+		} else {
+			p.Messages = p.Messages[:at]
+		}
+		break
+	}
+	return p
 }
 
 // Presence returns who is on a topic.

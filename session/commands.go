@@ -37,6 +37,12 @@ func (s *Session) do(id uint64, c *parleyv1.Command) {
 		s.connect(id, c.Connect)
 	case *parleyv1.Command_Refresh:
 		s.refresh(id, c.Refresh)
+	case *parleyv1.Command_Read:
+		// Read receipts come with durable sessions. Until then one that nobody
+		// waits for is no mistake.
+		if id != 0 {
+			s.refuse(id, protocol.Unimplemented.Errorf("this server keeps no read receipts yet"))
+		}
 	default:
 		s.refuse(id, protocol.Unimplemented.Errorf("this server does not offer that command yet"))
 	}
@@ -65,9 +71,8 @@ func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub
 	if err := s.m.PubSub.Authorize(ctx, who, auth.ActionSubscribe, f); err != nil {
 		return nil, nil, err
 	}
-	s.drop(string(f)) // a second subscribe to the same replaces the first
 	s.mu.Lock()
-	full := s.subs.len() >= s.m.Limits.Subscriptions
+	full := s.subs.len() >= s.m.Limits.Subscriptions && s.subs.get(string(f)) == nil
 	s.mu.Unlock()
 	if full {
 		most := s.m.Limits.Subscriptions
@@ -90,28 +95,47 @@ func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub
 		feed.Close()
 		return nil, nil, protocol.Closed.Errorf("the connection has ended")
 	}
+	// Rights that were withdrawn since they were asked for found nothing to end.
+	if err := s.m.PubSub.Authorize(ctx, s.Identity(), auth.ActionSubscribe, f); err != nil {
+		s.drop(string(f))
+		return nil, nil, err
+	}
 	return feed, &parleyv1.Subscribed{
 		Topic: string(f), Qos: sub.qos, Recovered: start.Recovered, Position: protocol.WirePosition(start.Position),
 	}, nil
 }
 
+// keep makes sub the session's subscription to its filter, in place of an
+// earlier one; false when the session has ended.
 func (s *Session) keep(sub *subscription) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.ended {
+		s.mu.Unlock()
 		return false
 	}
+	earlier := s.subs.get(string(sub.feed.Filter()))
 	s.subs.put(sub)
+	s.mu.Unlock()
+	if earlier != nil {
+		earlier.feed.Close()
+	}
 	return true
 }
 
 // run lets a feed hand over what is kept and go live.
 func (s *Session) run(ctx context.Context, id uint64, feed *pubsub.Feed) {
-	if err := feed.Run(ctx); err != nil {
-		s.drop(string(feed.Filter()))
-		s.refuse(id, ClientError(err))
-		s.unsubscribed(0, string(feed.Filter()))
+	err := feed.Run(ctx)
+	if err == nil {
+		return
 	}
+	refusal := ClientError(err)
+	if refusal.Code == protocol.SlowConsumer.Code { // it comes back, and goes on where it was
+		s.leave(protocol.SlowConsumer, 0)
+		return
+	}
+	s.drop(string(feed.Filter()))
+	s.refuse(id, refusal)
+	s.unsubscribed(0, string(feed.Filter()))
 }
 
 func (s *Session) unsubscribe(id uint64, c *parleyv1.Unsubscribe) {

@@ -37,6 +37,9 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 	at := time.Now()
 	now := s.m.momentOf(at)
 	s.user, s.device, s.since = who.User, c.GetDevice(), now
+	s.mu.Lock()
+	s.identity = &who // before anybody can find the session by its user
+	s.mu.Unlock()
 	if err := s.m.enter(s, s.id, who); err != nil {
 		if resumed {
 			s.m.giveBack(s.id, kept)
@@ -45,7 +48,6 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 		return
 	}
 	s.mu.Lock()
-	s.identity = &who
 	s.live.connectBy, s.live.expires = 0, s.m.expiryOf(who)
 	s.live.lastPing, s.live.heard, s.live.waiting = now, now, false
 	next := s.live.next(now)
@@ -151,13 +153,13 @@ func (s *Session) resume(c *parleyv1.Connect, who auth.Identity) (record, bool) 
 // reclaim returns the subscriptions of a session that is to go on.
 func (m *Manager) reclaim(id, user string) (record, bool) {
 	m.mu.Lock()
-	old := m.sessions[id]
+	defer m.mu.Unlock()
 	kept, ok := m.detached.take(id, user, time.Now())
-	m.mu.Unlock()
+	old := m.sessions[id]
 	if old == nil || old.user != user {
 		return kept, ok
 	}
-	return old.record()
+	return old.record() // before the lock is left: until then it cannot become detached
 }
 
 // giveBack keeps what reclaim returned for a connection that was turned away.
@@ -177,11 +179,16 @@ func (s *Session) record() (record, bool) {
 	if s.leaving != nil && s.leaving.Retry == protocol.RetryNever {
 		return record{}, false
 	}
-	r := record{user: s.user}
+	return *s.remains(), true
+}
+
+// remains is what outlives the connection; mu is held.
+func (s *Session) remains() *record {
+	r := &record{user: s.user}
 	for sub := range s.subs.all() {
 		r.subs = append(r.subs, sub.saved())
 	}
-	return r, true
+	return r
 }
 
 // welcome answers a connect: first the answer, with how every subscription
@@ -222,7 +229,7 @@ func (s *Session) welcome(ctx context.Context, id uint64, c *parleyv1.Connect, k
 	s.welcomed = true
 	s.mu.Unlock()
 	for _, feed := range feeds {
-		s.run(ctx, 0, feed)
+		s.run(s.m.base, 0, feed) // a client that takes its time with what it missed has connected all the same
 	}
 }
 

@@ -21,10 +21,24 @@ type saved struct {
 	at       *message.Position
 }
 
-// detached keeps records for a while, bounded in number; the oldest go first.
+// maxDetachedBytes bounds the memory of all records together.
+const maxDetachedBytes = 64 << 20
+
+// size is about what the record takes.
+func (r record) size() int {
+	n := 200 + len(r.user)
+	for _, sub := range r.subs {
+		n += 80 + len(sub.filter)
+	}
+	return n
+}
+
+// detached keeps records for a while, bounded in number and bytes; the oldest
+// go first.
 // It is guarded by the manager's lock.
 type detached struct {
 	limit  int
+	bytes  int // of all records, about
 	window time.Duration
 	byID   map[string]keptRecord
 	order  []keptID
@@ -47,9 +61,11 @@ func (d *detached) put(id string, r record, now time.Time) {
 		d.byID = make(map[string]keptRecord)
 	}
 	d.expire(now)
-	for len(d.byID) >= d.limit && len(d.order) > 0 {
+	d.drop(id)
+	for (len(d.byID) >= d.limit || d.bytes+r.size() > maxDetachedBytes) && len(d.order) > 0 {
 		d.shift()
 	}
+	d.bytes += r.size()
 	until := now.Add(d.window)
 	d.byID[id] = keptRecord{r, until}
 	if len(d.order) >= 2*d.limit { // clients that come and go quickly leave places behind
@@ -65,8 +81,17 @@ func (d *detached) take(id, user string, now time.Time) (record, bool) {
 	if !ok || r.user != user {
 		return record{}, false
 	}
-	delete(d.byID, id) // its place in order goes when its time comes
+	d.drop(id)
 	return r.record, true
+}
+
+// drop forgets a record, if there is one. Its place in order goes when its
+// time comes.
+func (d *detached) drop(id string) {
+	if r, ok := d.byID[id]; ok {
+		d.bytes -= r.size()
+		delete(d.byID, id)
+	}
 }
 
 func (d *detached) expire(now time.Time) {
@@ -79,7 +104,7 @@ func (d *detached) shift() {
 	first := d.order[0]
 	d.order = d.order[1:]
 	if !d.stale(first) {
-		delete(d.byID, first.id)
+		d.drop(first.id)
 	}
 }
 
@@ -92,7 +117,7 @@ func (d *detached) stale(k keptID) bool {
 func (d *detached) dropUser(user string) {
 	for id, r := range d.byID {
 		if r.user == user {
-			delete(d.byID, id)
+			d.drop(id)
 		}
 	}
 }

@@ -49,7 +49,7 @@ type Manager struct {
 	base   context.Context // of requests; ends with the manager
 	cancel context.CancelFunc
 
-	mu        sync.RWMutex
+	mu        sync.RWMutex // taken before a session's own
 	sessions  map[string]*Session
 	users     map[string]*Session // the first of a user's; the others hang on it
 	addresses map[string]int
@@ -218,6 +218,7 @@ func (m *Manager) enter(s *Session, id string, who auth.Identity) error {
 		m.forget(old)
 	}
 	m.sessions[id] = s
+	m.detached.drop(id) // put there by an older connection since it was asked for
 	if who.User != "" {
 		s.next = m.users[who.User]
 		m.users[who.User] = s

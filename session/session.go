@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -180,23 +181,22 @@ func (s *Session) End(why protocol.Reason) {
 		return
 	}
 	s.ended = true
-	subs := s.subs
-	s.subs = subscriptions{}
+	subs := slices.Collect(s.subs.all())
 	if s.leaving != nil {
 		why = *s.leaving
 	}
-	s.mu.Unlock()
 	var keep *record
 	if s.connected.Load() && why.Retry != protocol.RetryNever {
-		keep = &record{user: s.user}
+		keep = s.remains()
 	}
-	for sub := range subs.all() {
+	s.mu.Unlock()
+	for _, sub := range subs {
 		sub.feed.Close()
-		if keep != nil {
-			keep.subs = append(keep.subs, sub.saved())
-		}
 	}
 	s.m.left(s, keep)
+	s.mu.Lock()
+	s.subs = subscriptions{} // not before: until the manager has the record, a newer connection asks for it here
+	s.mu.Unlock()
 	tally(&s.m.counts.ended, why.Code)
 	if s.connected.Load() {
 		s.m.events.emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Reason: why.Code, At: time.Now()})
