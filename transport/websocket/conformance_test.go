@@ -199,7 +199,7 @@ func TestMalformedCommands(t *testing.T) {
 			{`{"id":1,"dance":{}}`, "unimplemented", `"dance"`},
 			{`{"id":1,"ping":{},"pong":{}}`, "bad_request", "holds 2"},
 			{`{"id":-1,"ping":{}}`, "bad_request", "version 1"},
-			{`{"id":1,"read":{"topic":"public/1","seq":1}}`, "unimplemented", "not offer"},
+			{`{"id":1,"read":{"topic":"public/1","seq":1}}`, "unimplemented", "read receipts"},
 			{`{"id":1,"subscribe":7}`, "bad_request", "version 1"},
 			{`{"id":1,"connect":{}}`, "bad_request", "already answered"},
 		} {
