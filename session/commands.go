@@ -19,7 +19,7 @@ func (s *Session) do(id uint64, c *parleyv1.Command) {
 	case *parleyv1.Command_Publish:
 		s.publish(id, c.Publish)
 	case *parleyv1.Command_Ack:
-		s.ack(id, c.Ack)
+		s.ack(c.Ack)
 	case *parleyv1.Command_Pong: // hear has noted it
 	case *parleyv1.Command_Ping:
 		s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Pong{Pong: &parleyv1.Pong{}}})
@@ -150,13 +150,14 @@ func (s *Session) unsubscribed(id uint64, filter string) {
 	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Unsubscribed{Unsubscribed: &parleyv1.Unsubscribed{Topic: filter}}})
 }
 
-func (s *Session) ack(id uint64, c *parleyv1.Ack) {
+// ack notes what the client has handled. It is never answered; one for a
+// pattern or an ended subscription says nothing.
+func (s *Session) ack(c *parleyv1.Ack) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if sub := s.subs.get(c.GetTopic()); sub != nil && c.GetSeq() <= sub.feed.Sent() {
 		sub.acked = max(sub.acked, c.GetSeq())
 	}
-	_ = id // an acknowledgement is never answered; one for a wildcard or an ended subscription says nothing
 }
 
 // publish takes a message to a topic. Where its type has a handler, that
