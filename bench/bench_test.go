@@ -217,12 +217,13 @@ type hub struct {
 }
 
 func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock() // before the client knows that it is in: what another sends next must find it here
 	conn, _, _, err := ws.UpgradeHTTP(r, w)
 	if err != nil {
+		h.mu.Unlock()
 		return
 	}
 	defer conn.Close()
-	h.mu.Lock()
 	h.conns[conn] = true
 	h.mu.Unlock()
 	for {
