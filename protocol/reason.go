@@ -43,6 +43,8 @@ var (
 	Internal      = Reason{"internal", 500, 4003, RetryLater}
 	Overloaded    = Reason{"overloaded", 503, 4004, RetryLater}
 	Timeout       = Reason{"timeout", 504, 4003, RetryLater}
+	OutOfSequence = Reason{"out_of_sequence", 409, 4102, RetryNow}
+	Fenced        = Reason{"fenced", 409, 4501, RetryNever}
 )
 
 // Reasons of ends only.
@@ -65,7 +67,7 @@ func Reasons() []Reason {
 	return []Reason{
 		BadRequest, Unauthorized, TokenExpired, Forbidden, NotFound, Conflict, TooLarge,
 		RateLimited, LimitReached, NotAllowed, NeedsUpgrade, Unimplemented, Internal, Overloaded,
-		Timeout, Draining, SlowConsumer, PingTimeout, ConnectTimeout, IdleTimeout, TakenOver,
+		Timeout, OutOfSequence, Fenced, Draining, SlowConsumer, PingTimeout, ConnectTimeout, IdleTimeout, TakenOver,
 		Disconnected, ErrorBudget, BadProtocol, Closed, Lost,
 	}
 }
