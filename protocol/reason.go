@@ -78,6 +78,7 @@ type Error struct {
 	Reason
 	Message    string
 	RetryAfter time.Duration
+	Next       uint64 // of OutOfSequence: the number that has to come
 	cause      error
 }
 
@@ -109,7 +110,7 @@ func (e *Error) After(d time.Duration) *Error {
 // Wire returns e as the client sees it.
 func (e *Error) Wire() *parleyv1.Error {
 	return &parleyv1.Error{
-		Code: e.Code, Number: uint32(e.HTTP), Message: e.Message,
+		Code: e.Code, Number: uint32(e.HTTP), Message: e.Message, Next: e.Next,
 		Retry: string(e.Retry), RetryAfterMs: uint64(max(e.RetryAfter, 0).Milliseconds()),
 	}
 }

@@ -150,9 +150,18 @@ func (s *Service) optionsOf(name topic.Name, ephemeral bool) broker.Options {
 }
 
 func brokerError(err error) error {
+	var hole *broker.SequenceError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &hole):
+		refusal := protocol.OutOfSequence.Errorf("publish: %w", err)
+		refusal.Next = hole.Next
+		return refusal
+	case errors.Is(err, broker.ErrFenced):
+		return protocol.Fenced.Errorf("publish: %w: use another producer id", err)
+	case errors.Is(err, broker.ErrFailed):
+		return protocol.Internal.Hide(err, "this node's disk failed: nothing more can be stored here")
 	case errors.Is(err, broker.ErrClosed):
 		return protocol.Draining.Hide(err, "this node is shutting down: connect again")
 	case errors.Is(err, broker.ErrOverloaded):

@@ -1060,13 +1060,15 @@ func (x *Producer) GetEpoch() uint64 {
 	return 0
 }
 
+// Without since, a session that already has this subscription at QoS 1 or 2
+// goes on behind what it has acknowledged.
 type Subscribe struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A topic, a filter with wildcards, or $share/group/filter: then each message
 	// goes to one member of the group.
 	Topic         string    `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	Qos           uint32    `protobuf:"varint,2,opt,name=qos,proto3" json:"qos,omitempty"`
-	Since         *Position `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`        // absent: from now; seq 0: from the oldest kept
+	Since         *Position `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`        // absent: from now, or where the session was; seq 0: from the oldest kept
 	Presence      bool      `protobuf:"varint,4,opt,name=presence,proto3" json:"presence,omitempty"` // tell me who joins and leaves
 	Receipts      bool      `protobuf:"varint,5,opt,name=receipts,proto3" json:"receipts,omitempty"` // tell me how far the others have got
 	unknownFields protoimpl.UnknownFields
@@ -2789,6 +2791,7 @@ type Error struct {
 	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"` // for a person, says what to do
 	Retry         string                 `protobuf:"bytes,4,opt,name=retry,proto3" json:"retry,omitempty"`     // now | later | never
 	RetryAfterMs  uint64                 `protobuf:"varint,5,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	Next          uint64                 `protobuf:"varint,6,opt,name=next,proto3" json:"next,omitempty"` // of out_of_sequence: the number that the producer's next message has to have
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2854,6 +2857,13 @@ func (x *Error) GetRetry() string {
 func (x *Error) GetRetryAfterMs() uint64 {
 	if x != nil {
 		return x.RetryAfterMs
+	}
+	return 0
+}
+
+func (x *Error) GetNext() uint64 {
+	if x != nil {
+		return x.Next
 	}
 	return 0
 }
@@ -3059,13 +3069,14 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\"G\n" +
 	"\aLeaving\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12$\n" +
-	"\x0eretry_after_ms\x18\x02 \x01(\x04R\fretryAfterMs\"\x89\x01\n" +
+	"\x0eretry_after_ms\x18\x02 \x01(\x04R\fretryAfterMs\"\x9d\x01\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x14\n" +
 	"\x05retry\x18\x04 \x01(\tR\x05retry\x12$\n" +
-	"\x0eretry_after_ms\x18\x05 \x01(\x04R\fretryAfterMsB8Z6github.com/parleyhq/parley/protocol/parley/v1;parleyv1b\x06proto3"
+	"\x0eretry_after_ms\x18\x05 \x01(\x04R\fretryAfterMs\x12\x12\n" +
+	"\x04next\x18\x06 \x01(\x04R\x04nextB8Z6github.com/parleyhq/parley/protocol/parley/v1;parleyv1b\x06proto3"
 
 var (
 	file_parley_v1_parley_proto_rawDescOnce sync.Once
