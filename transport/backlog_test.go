@@ -1,4 +1,4 @@
-package websocket
+package transport
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 type receiver struct {
 	t    *rapid.T
 	last map[string]uint64 // seq of each topic's newest
-	lost map[string]lost   // told and not yet followed by a message
+	lost map[string]Lost   // told and not yet followed by a message
 	told map[string]uint64
 	got  map[string][]uint64
 }
@@ -34,9 +34,9 @@ func TestBacklog(t *testing.T) {
 	}
 	topics := []string{"drop", "drop/2", "latest", "sample", "sample2"}
 	rapid.Check(t, func(t *rapid.T) {
-		b := newBacklog(rapid.IntRange(2000, 20_000).Draw(t, "room"))
+		b := newBacklog[*[]byte](rapid.IntRange(2000, 20_000).Draw(t, "room"))
 		now := time.Unix(1_800_000_000, 0)
-		r := &receiver{t: t, last: map[string]uint64{}, told: map[string]uint64{}, got: map[string][]uint64{}, lost: map[string]lost{}}
+		r := &receiver{t: t, last: map[string]uint64{}, told: map[string]uint64{}, got: map[string][]uint64{}, lost: map[string]Lost{}}
 		published := map[string]uint64{}
 		frames := map[*[]byte]*message.Message{}
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
@@ -50,7 +50,7 @@ func TestBacklog(t *testing.T) {
 			m := &message.Message{Topic: name, Seq: published[name], Headers: map[string]string{"key": rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key")}}
 			frame := make([]byte, rapid.IntRange(1, 900).Draw(t, "bytes"))
 			frames[&frame] = m
-			if !b.add(&hub.Delivery{Message: m, Shape: shapes[name]}, &frame, now) {
+			if !b.add(&hub.Delivery{Message: m, Shape: shapes[name]}, &frame, len(frame), now) {
 				t.Fatal("not taken")
 			}
 			checkBacklog(t, b)
@@ -78,7 +78,7 @@ func TestBacklog(t *testing.T) {
 	})
 }
 
-func (r *receiver) drain(b *backlog, frames map[*[]byte]*message.Message, takes int) {
+func (r *receiver) drain(b *backlog[*[]byte], frames map[*[]byte]*message.Message, takes int) {
 	notices := map[*[]byte]func(){}
 	b.drain(func(frame *[]byte, _ *hub.Shape) bool {
 		if takes--; takes < 0 {
@@ -95,20 +95,20 @@ func (r *receiver) drain(b *backlog, frames map[*[]byte]*message.Message, takes 
 		r.last[m.Topic] = m.Seq
 		r.got[m.Topic] = append(r.got[m.Topic], m.Seq)
 		return true
-	}, func(topic string, what lost) *[]byte {
+	}, func(topic string, what Lost) *[]byte {
 		frame := []byte(fmt.Sprint(topic, what))
 		notices[&frame] = func() {
-			if what.seq != r.last[topic]+what.count {
+			if what.Seq != r.last[topic]+what.Count {
 				r.t.Fatalf("%s: %+v is told after %d", topic, what, r.last[topic])
 			}
-			r.last[topic] = what.seq
-			r.told[topic] += what.count
+			r.last[topic] = what.Seq
+			r.told[topic] += what.Count
 		}
 		return &frame
 	})
 }
 
-func checkBacklog(t *rapid.T, b *backlog) {
+func checkBacklog(t *rapid.T, b *backlog[*[]byte]) {
 	cost, waits := 0, 0
 	for _, l := range b.lanes {
 		keys, slots := map[string]bool{}, map[int64]bool{}
@@ -129,11 +129,11 @@ func checkBacklog(t *rapid.T, b *backlog) {
 
 // The topics that wait for one receiver are bounded, too.
 func TestBacklogOfVeryManyTopics(t *testing.T) {
-	b := newBacklog(1 << 20)
+	b := newBacklog[*[]byte](1 << 20)
 	frame := make([]byte, 10)
 	for i := range maxLanes + 1 {
 		m := &message.Message{Topic: fmt.Sprintf("t/%d", i), Seq: 1}
-		if taken := b.add(&hub.Delivery{Message: m, Shape: &hub.Shape{Pressure: hub.PressureDropOldest}}, &frame, time.Time{}); taken != (i < maxLanes) {
+		if taken := b.add(&hub.Delivery{Message: m, Shape: &hub.Shape{Pressure: hub.PressureDropOldest}}, &frame, len(frame), time.Time{}); taken != (i < maxLanes) {
 			t.Fatalf("topic %d: %v", i, taken)
 		}
 	}

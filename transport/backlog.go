@@ -1,4 +1,6 @@
-package websocket
+// Package transport holds what the transports share: how messages wait for a
+// receiver that is behind, and which encodings there are.
+package transport
 
 import (
 	"time"
@@ -16,71 +18,74 @@ const (
 // pattern may be any number.
 const maxLanes = 1024
 
-// lost is what a receiver was not sent.
-type lost struct {
-	count, seq uint64 // seq is the newest's
+// Lost is what a receiver was not sent.
+type Lost struct {
+	Count, Seq uint64 // Seq is the newest's
 }
 
-func (l *lost) add(other lost) {
-	l.count += other.count
-	l.seq = max(l.seq, other.seq)
+func (l *Lost) add(other Lost) {
+	l.Count += other.Count
+	l.Seq = max(l.Seq, other.Seq)
 }
 
 // waiting is a message in a backlog.
-type waiting struct {
-	frame *[]byte
+type waiting[F any] struct {
+	frame F
+	size  int
 	shape *hub.Shape
 	seq   uint64
 	key   string // hub.PressureLatest
 	slot  int64  // hub.PressureSample: the interval it belongs to
-	lost  lost   // between the message before it and this one
+	lost  Lost   // between the message before it and this one
 
-	prev, next *waiting
+	prev, next *waiting[F]
 }
 
-func (w *waiting) cost() int { return len(*w.frame) + messageCost }
+func (w *waiting[F]) cost() int { return w.size + messageCost }
 
 // lane is what waits of one topic, in its order.
-type lane struct {
+type lane[F any] struct {
 	topic       string
-	first, last *waiting
+	first, last *waiting[F]
 	cost        int
-	keys        map[string]*waiting
-	lost        lost // behind the last
+	keys        map[string]*waiting[F]
+	lost        Lost // behind the last
 }
 
 // backlog is what waits for a receiver that is behind, where the settings of a
 // topic say that not all of it must. It is bounded, keeps the order of each
 // topic, and remembers what it has given up until the receiver is told. It is
 // pure; calls must not overlap.
-type backlog struct {
+type backlog[F any] struct {
 	room    int
 	cost    int
-	lanes   []*lane // take turns
+	lanes   []*lane[F] // take turns
 	turn    int
-	topics  map[string]*lane
+	topics  map[string]*lane[F]
 	dropped [hub.Pressures]uint64
 }
 
-func newBacklog(room int) *backlog { return &backlog{room: room, topics: make(map[string]*lane)} }
+func newBacklog[F any](room int) *backlog[F] {
+	return &backlog[F]{room: room, topics: make(map[string]*lane[F])}
+}
 
-func (b *backlog) empty() bool { return len(b.lanes) == 0 }
+func (b *backlog[F]) empty() bool { return len(b.lanes) == 0 }
 
 // add takes a message that has a shape, and gives up what need not wait any
 // more. It reports false when there are too many topics to keep apart.
-func (b *backlog) add(d *hub.Delivery, frame *[]byte, now time.Time) bool {
+func (b *backlog[F]) add(d *hub.Delivery, frame F, size int, now time.Time) bool {
 	l := b.topics[d.Message.Topic]
 	if l == nil {
 		if len(b.lanes) == maxLanes {
 			return false
 		}
-		l = &lane{topic: d.Message.Topic}
+		l = &lane[F]{topic: d.Message.Topic}
 		b.topics[l.topic] = l
 		b.lanes = append(b.lanes, l)
 		b.cost += topicCost
 	}
-	w := &waiting{frame: frame, shape: d.Shape, seq: d.Message.Seq}
-	var replaced *waiting
+	w := &waiting[F]{frame: frame, size: size, shape: d.Shape, seq: d.Message.Seq}
+	var replaced *waiting[F]
 	switch d.Shape.Pressure {
 	case hub.PressureLatest:
 		w.key = d.Shape.Key(d.Message)
@@ -106,7 +111,7 @@ func (b *backlog) add(d *hub.Delivery, frame *[]byte, now time.Time) bool {
 	return true
 }
 
-func (b *backlog) heaviest() (most *lane) {
+func (b *backlog[F]) heaviest() (most *lane[F]) {
 	for _, l := range b.lanes {
 		if l.first != nil && (most == nil || l.cost > most.cost) {
 			most = l
@@ -115,8 +120,8 @@ func (b *backlog) heaviest() (most *lane) {
 	return most
 }
 
-func (b *backlog) push(l *lane, w *waiting) {
-	w.lost, l.lost = l.lost, lost{}
+func (b *backlog[F]) push(l *lane[F], w *waiting[F]) {
+	w.lost, l.lost = l.lost, Lost{}
 	if w.prev = l.last; w.prev == nil {
 		l.first = w
 	} else {
@@ -125,7 +130,7 @@ func (b *backlog) push(l *lane, w *waiting) {
 	l.last = w
 	if w.shape.Pressure == hub.PressureLatest {
 		if l.keys == nil {
-			l.keys = make(map[string]*waiting)
+			l.keys = make(map[string]*waiting[F])
 		}
 		l.keys[w.key] = w
 	}
@@ -134,10 +139,10 @@ func (b *backlog) push(l *lane, w *waiting) {
 }
 
 // drop gives a message up: it counts as lost before the next of its topic.
-func (b *backlog) drop(l *lane, w *waiting) {
+func (b *backlog[F]) drop(l *lane[F], w *waiting[F]) {
 	b.dropped[w.shape.Pressure]++
 	gone := w.lost
-	gone.add(lost{1, w.seq})
+	gone.add(Lost{1, w.seq})
 	if w.next != nil {
 		w.next.lost.add(gone)
 	} else {
@@ -146,7 +151,7 @@ func (b *backlog) drop(l *lane, w *waiting) {
 	b.remove(l, w)
 }
 
-func (b *backlog) remove(l *lane, w *waiting) {
+func (b *backlog[F]) remove(l *lane[F], w *waiting[F]) {
 	if w.prev == nil {
 		l.first = w.next
 	} else {
@@ -166,7 +171,7 @@ func (b *backlog) remove(l *lane, w *waiting) {
 
 // drain offers what waits, a message of each topic in turn, until offer takes
 // no more. Before a message, tell makes a frame of what was lost before it.
-func (b *backlog) drain(offer func(frame *[]byte, shape *hub.Shape) bool, tell func(topic string, what lost) *[]byte) {
+func (b *backlog[F]) drain(offer func(frame F, shape *hub.Shape) bool, tell func(topic string, what Lost) F) {
 	for len(b.lanes) > 0 {
 		b.turn %= len(b.lanes)
 		l := b.lanes[b.turn]
@@ -174,11 +179,11 @@ func (b *backlog) drain(offer func(frame *[]byte, shape *hub.Shape) bool, tell f
 		if l.first != nil {
 			missing = &l.first.lost
 		}
-		if missing.count > 0 {
+		if missing.Count > 0 {
 			if !offer(tell(l.topic, *missing), nil) {
 				return
 			}
-			*missing = lost{}
+			*missing = Lost{}
 		}
 		if l.first != nil {
 			if !offer(l.first.frame, l.first.shape) {
@@ -186,7 +191,7 @@ func (b *backlog) drain(offer func(frame *[]byte, shape *hub.Shape) bool, tell f
 			}
 			b.remove(l, l.first)
 		}
-		if l.first != nil || l.lost.count > 0 {
+		if l.first != nil || l.lost.Count > 0 {
 			b.turn++
 			continue
 		}
