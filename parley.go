@@ -83,8 +83,9 @@ type Live struct {
 	validate *validator.Validate
 	stop     context.CancelFunc
 
-	mu         sync.RWMutex // guards middleware
+	mu         sync.RWMutex // guards what follows
 	middleware []Middleware
+	joined     []Transport
 
 	shutdown sync.Once
 	ended    error
@@ -181,7 +182,7 @@ func await(ctx context.Context, released <-chan error) error {
 
 // release waits for everything that the connections left behind.
 func (l *Live) release(ctx context.Context) error {
-	l.sockets.Wait()
+	l.wait()
 	l.sessions.Close()
 	l.stop()
 	l.pubsub.Wait()

@@ -9,6 +9,15 @@ import (
 	"github.com/parleyhq/parley/broker/localbroker"
 )
 
+// transports are all ways in. A new one is a line here, and a door in a file
+// of its own.
+func transports() []func(*Server) door {
+	return []func(*Server) door{
+		webSocketDoor,
+		restDoor,
+	}
+}
+
 // openBroker is the only place that knows every engine. An engine is an
 // address: its scheme says which, the rest is the engine's own.
 func openBroker(address string, log *slog.Logger) (broker.Broker, error) {

@@ -24,10 +24,6 @@ const (
 )
 
 func (s *Server) routes(registry *prometheus.Registry) (http.Handler, error) {
-	api, err := s.live.REST(parley.RESTConfig{Keys: s.cfg.APIKeys, Prefix: pathREST})
-	if err != nil {
-		return nil, err
-	}
 	r := gin.New()
 	r.HandleMethodNotAllowed = true
 	proxies := make([]string, len(s.cfg.TrustedProxies))
@@ -50,9 +46,15 @@ func (s *Server) routes(registry *prometheus.Registry) (http.Handler, error) {
 		r.GET("/", s.welcome)
 		r.NoRoute(s.nothing)
 	}
-	r.GET(pathLive, identify, s.live.Handler())
+	for _, d := range s.doors {
+		if d.mount == nil {
+			continue
+		}
+		if err := d.mount(r, identify); err != nil {
+			return nil, fmt.Errorf("%s: %w", d.name, err)
+		}
+	}
 	r.POST(pathTicket, identify, s.live.TicketHandler())
-	r.Any(pathREST+"/*path", gin.WrapH(api))
 	sdk := gin.WrapH(parley.SDK())
 	r.GET(pathSDK, sdk)
 	r.HEAD(pathSDK, sdk)

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,6 +42,10 @@ type Server struct {
 	health   *health
 	http     *http.Server
 	lock     *datadir.Lock
+
+	doors     []door
+	ports     []port         // those of the doors that are open
+	accepting sync.WaitGroup // on the ports
 }
 
 // Open takes the data folder, opens every part and begins to listen. On an
@@ -66,6 +71,9 @@ func Open(ctx context.Context, cfg config.Config, o Options) (_ *Server, err err
 	}
 	registry := newRegistry(cfg.Node)
 	if err := s.openLive(registry); err != nil {
+		return nil, err
+	}
+	if err := s.openDoors(ctx); err != nil {
 		return nil, err
 	}
 	if cfg.Community {
