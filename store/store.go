@@ -36,13 +36,11 @@ type Session struct {
 	User   string
 	Device string
 	// Seen is when the session was last known to be connected, and Expiry how
-	// long after that it is kept. An engine forgets what Expired returned only
-	// when it is told to.
-	Seen   time.Time
-	Expiry time.Duration
-	// Connected is set while a connection holds the session. After a crash it
-	// is a lie, which whoever starts next puts right.
-	Connected     bool
+	// long after that it is kept. Who holds a session saves it anew from time to
+	// time: nothing says that it is connected, so a crash leaves no lie behind.
+	// An engine forgets what Expired returned only when it is told to.
+	Seen          time.Time
+	Expiry        time.Duration
 	Subscriptions []Subscription
 	// Notes are small values that a transport keeps with the session, by name.
 	Notes map[string][]byte
@@ -85,8 +83,8 @@ type Sessions interface {
 	Delete(id string, done func(error))
 	// Of returns the ids of a user's sessions.
 	Of(ctx context.Context, user string) ([]string, error)
-	// Expired returns up to limit ids of sessions that are not connected and
-	// whose time is up at now.
+	// Expired returns up to limit ids of sessions whose time is up at now. There
+	// may be some among them that a connection holds and has yet to save anew.
 	Expired(ctx context.Context, now time.Time, limit int) ([]string, error)
 }
 
@@ -133,7 +131,9 @@ type Groups interface {
 // Producers hands out epochs.
 type Producers interface {
 	// NextEpoch returns a number above all it returned before for this
-	// producer, also in earlier processes.
+	// producer, also in earlier processes. It is called for every connect: an
+	// engine reserves numbers in blocks, perhaps one series for all producers,
+	// rather than write each of them.
 	NextEpoch(ctx context.Context, producer string) (uint64, error)
 }
 
