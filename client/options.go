@@ -131,10 +131,12 @@ type publication struct {
 }
 
 // Key makes a repeat harmless: the same key from the same user is stored once.
-// Every message has one, made up unless given.
+// The server remembers keys for a while only, minutes unless set otherwise.
 func Key(k string) PublishOption { return func(p *publication) { p.key = k } }
 
-// PublishQoS asks for a quality of service.
+// PublishQoS asks for a quality of service, 1 without it. At 0 the message is
+// not numbered: it costs the server a little less, and may be stored twice when
+// the connection breaks and it remembers no keys for the topic.
 func PublishQoS(n uint32) PublishOption { return func(p *publication) { p.qos = n } }
 
 // Header adds a header.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 )
@@ -60,12 +61,11 @@ func (c *Client) answered(l *link, id uint64, r *parleyv1.Reply) {
 		a.answer(r, err)
 		return
 	}
-	if e := c.outbox.take(id); e != nil {
-		e.answer(r, err)
-		c.pump()
+	refusal, ok := errors.AsType[*Error](err)
+	if c.outbox.byID[id] != nil {
+		c.conclude(l, id, r, refusal)
 		return
 	}
-	refusal, ok := errors.AsType[*Error](err)
 	if !ok {
 		return // the answer to a command that was given up
 	}
@@ -77,6 +77,42 @@ func (c *Client) answered(l *link, id uint64, r *parleyv1.Reply) {
 		}
 	}
 	c.trouble(refusal)
+}
+
+// conclude takes the answer to something in the outbox.
+func (c *Client) conclude(l *link, id uint64, r *parleyv1.Reply, refusal *Error) {
+	e, paused, wait := c.outbox.settle(id, refusal)
+	switch {
+	case paused != nil:
+		c.later(l, wait, func() {
+			c.outbox.restart(paused)
+			c.pump()
+		})
+	case e == nil: // it is sent again
+	case refusal != nil:
+		e.answer(nil, refusal)
+	default:
+		e.answer(r, nil)
+	}
+	c.pump()
+}
+
+// later calls f after a while, with the lock held, if l is still the link.
+func (c *Client) later(l *link, wait time.Duration, f func()) {
+	c.running.Go(func() {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-l.Done():
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.link == l {
+			f()
+		}
+	})
 }
 
 // place returns where a topic stands, as far as is known.

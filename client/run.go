@@ -254,7 +254,7 @@ func judge(err error) (ending, ws.StatusCode) {
 
 // hello says who this is and what it wants, in the first frame.
 func (c *Client) hello(l *link, token string) {
-	connect := &parleyv1.Connect{Token: token, Session: c.session, Device: c.config.device}
+	connect := &parleyv1.Connect{Token: token, Session: c.session, Device: c.config.device, Producer: c.producer}
 	for _, ch := range c.channels {
 		connect.Subscriptions = append(connect.Subscriptions, ch.wire(c.places[ch.filter]))
 	}
@@ -274,6 +274,7 @@ func (c *Client) hello(l *link, token string) {
 func (c *Client) welcome(l *link, answer *parleyv1.Connected) {
 	c.open, l.since = true, time.Now()
 	c.session = answer.GetSession()
+	c.outbox.numbered = answer.GetProducer() != nil
 	l.silence = 0
 	if s := answer.GetPingSeconds(); s > 0 {
 		l.silence = time.Duration(s)*time.Second + pingGrace

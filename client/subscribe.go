@@ -235,18 +235,8 @@ func (c *Client) refused(ch *channel, err *Error) {
 	c.trouble(err)
 	ch.live, ch.again = true, true // as good as answered, until asked again
 	l := c.link
-	wait := err.RetryAfter + time.Duration(c.config.random()*float64(subscribeAgain))
-	c.running.Go(func() {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-l.Done():
-			return
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.link == l && c.channels[ch.filter] == ch {
+	c.later(l, err.RetryAfter+time.Duration(c.config.random()*float64(subscribeAgain)), func() {
+		if c.channels[ch.filter] == ch {
 			c.subscribe(l, ch)
 		}
 	})
