@@ -37,7 +37,7 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := enoughDescriptors(o.Connections); err != nil {
+	if err := proc.EnoughDescriptors(o.Connections); err != nil {
 		return nil, err
 	}
 	r := &run{o: o, progress: progress{o.Progress, o.Terminal}, watcher: newWatcher(u, o)}

@@ -1,15 +1,15 @@
 //go:build linux || darwin
 
-package bench
+package proc
 
 import (
 	"fmt"
 	"syscall"
 )
 
-// enoughDescriptors tells in time that the system would not allow so many
+// EnoughDescriptors tells in time that the system would not allow so many
 // connections.
-func enoughDescriptors(connections int) error {
+func EnoughDescriptors(connections int) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return nil //nolint:nilerr // then the connections themselves will tell
