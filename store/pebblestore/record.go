@@ -1,0 +1,314 @@
+package pebblestore
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"slices"
+
+	"github.com/parleyhq/parley/message"
+	"github.com/parleyhq/parley/store"
+)
+
+// A record is one message as it is stored:
+//
+//	version  1 byte
+//	checksum 4 bytes: CRC-32C of the record's key and of all that follows
+//	end      8 bytes: the bytes of all records of the topic up to this one
+//	mark     8 bytes
+//	time     8 bytes
+//	flags    1 byte
+//	then, each as varint or behind its length: seq-prev, [expires], id, type,
+//	from, [except], [headers], payload
+//
+// Numbers are little-endian. The topic, its epoch and the seq are in the key
+// and in what is known of the topic. The key of the publish and its producer
+// are in indexes of their own.
+//
+// Pebble verifies each block it reads. The checksum here covers the way between:
+// a bit that flips in memory is compacted into a block with a right checksum, and
+// a record in the wrong place is no damage to Pebble at all.
+const (
+	recordVersion = 1
+	headerSize    = 1 + 4 + 8 + 8 + 8 + 1
+	maxHeaders    = 1 << 16
+)
+
+const (
+	flagBinary = 1 << iota
+	flagRetain
+	flagExpires
+	flagExcept
+	flagHeaders
+)
+
+var errDamaged = errors.New("the record is damaged")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendRecord adds m's record to buf; before is the end of the record before it.
+func appendRecord(buf, key []byte, m *message.Message, before uint64) (_ []byte, end uint64) {
+	start := len(buf)
+	flags := byte(0)
+	set := func(on bool, flag byte) {
+		if on {
+			flags |= flag
+		}
+	}
+	set(m.Binary, flagBinary)
+	set(m.Retain, flagRetain)
+	set(m.ExpiresAt != 0, flagExpires)
+	set(m.Except != "", flagExcept)
+	set(len(m.Headers) > 0, flagHeaders)
+
+	buf = append(buf, recordVersion, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) // checksum and end are known below
+	buf = binary.LittleEndian.AppendUint64(buf, m.Mark)
+	buf = binary.LittleEndian.AppendUint64(buf, uint64(m.Time))
+	buf = append(buf, flags)
+	buf = binary.AppendUvarint(buf, m.Seq-m.Prev)
+	if m.ExpiresAt != 0 {
+		buf = binary.AppendVarint(buf, m.ExpiresAt)
+	}
+	buf = appendText(buf, m.ID)
+	buf = appendText(buf, m.Type)
+	buf = appendText(buf, m.From)
+	if m.Except != "" {
+		buf = appendText(buf, m.Except)
+	}
+	if len(m.Headers) > 0 {
+		buf = binary.AppendUvarint(buf, uint64(len(m.Headers)))
+		for k, v := range m.Headers {
+			buf = appendText(appendText(buf, k), v)
+		}
+	}
+	buf = binary.AppendUvarint(buf, uint64(len(m.Payload)))
+	buf = append(buf, m.Payload...)
+
+	record := buf[start:]
+	end = before + uint64(len(record))
+	binary.LittleEndian.PutUint64(record[5:], end)
+	binary.LittleEndian.PutUint32(record[1:], checksum(key, record[5:]))
+	return buf, end
+}
+
+func appendText(buf []byte, s string) []byte {
+	return append(binary.AppendUvarint(buf, uint64(len(s))), s...)
+}
+
+func checksum(key, rest []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, rest)
+}
+
+// header is the part of a record that can be read without the rest.
+type header struct {
+	end, mark uint64
+	time      int64
+	flags     byte
+}
+
+// readHeader verifies a record and returns its header.
+func readHeader(key, record []byte) (header, error) {
+	if len(record) < headerSize || record[0] != recordVersion ||
+		binary.LittleEndian.Uint32(record[1:]) != checksum(key, record[5:]) {
+		return header{}, errDamaged
+	}
+	return header{
+		end:  binary.LittleEndian.Uint64(record[5:]),
+		mark: binary.LittleEndian.Uint64(record[13:]),
+		time: int64(binary.LittleEndian.Uint64(record[21:])), flags: record[29],
+	}, nil
+}
+
+// decodeRecord returns the message of a record without its topic, epoch and
+// seq; prev is how far behind. The message shares nothing with record.
+func decodeRecord(key, record []byte) (m *message.Message, behind uint64, err error) {
+	h, err := readHeader(key, record)
+	if err != nil {
+		return nil, 0, err
+	}
+	m = &message.Message{Mark: h.mark, Time: h.time, Binary: h.flags&flagBinary != 0, Retain: h.flags&flagRetain != 0}
+	c := cursor{rest: append([]byte(nil), record[headerSize:]...)}
+	behind = c.uvarint()
+	if h.flags&flagExpires != 0 {
+		m.ExpiresAt = c.varint()
+	}
+	m.ID, m.Type, m.From = c.text(), c.text(), c.text()
+	if h.flags&flagExcept != 0 {
+		m.Except = c.text()
+	}
+	if h.flags&flagHeaders != 0 {
+		n := c.uvarint()
+		if n > maxHeaders {
+			return nil, 0, errDamaged
+		}
+		m.Headers = make(map[string]string, n)
+		for range n {
+			k := c.text()
+			m.Headers[k] = c.text()
+		}
+	}
+	m.Payload = c.bytes()
+	if c.bad || len(c.rest) > 0 {
+		return nil, 0, errDamaged
+	}
+	return m, behind, nil
+}
+
+// cursor reads what appendRecord and its like wrote.
+type cursor struct {
+	rest []byte
+	bad  bool
+}
+
+func (c *cursor) uvarint() uint64 {
+	v, n := binary.Uvarint(c.rest)
+	if n <= 0 {
+		c.bad, c.rest = true, nil
+		return 0
+	}
+	c.rest = c.rest[n:]
+	return v
+}
+
+func (c *cursor) varint() int64 {
+	v, n := binary.Varint(c.rest)
+	if n <= 0 {
+		c.bad, c.rest = true, nil
+		return 0
+	}
+	c.rest = c.rest[n:]
+	return v
+}
+
+// bytes returns a part of rest, which nobody may append to.
+func (c *cursor) bytes() []byte {
+	n := c.uvarint()
+	if n > uint64(len(c.rest)) {
+		c.bad, c.rest = true, nil
+		return nil
+	}
+	b := c.rest[:n:n]
+	c.rest = c.rest[n:]
+	return b
+}
+
+func (c *cursor) text() string { return string(c.bytes()) }
+
+// meta is what is known of a topic beside its messages.
+type meta struct {
+	id    uint64
+	epoch string
+	// floor is the highest seq that was forgotten, and floorEnd the end of its
+	// record.
+	floor, floorEnd uint64
+	keep            store.Keep
+}
+
+const metaVersion = 1
+
+func appendMeta(buf []byte, m meta) []byte {
+	start := len(buf)
+	buf = append(buf, metaVersion)
+	for _, v := range []uint64{m.id, m.floor, m.floorEnd, m.keep.Count, uint64(m.keep.Bytes), uint64(m.keep.Age)} {
+		buf = binary.AppendUvarint(buf, v)
+	}
+	buf = appendText(buf, m.epoch)
+	return binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf[start:], castagnoli))
+}
+
+func decodeMeta(b []byte) (meta, error) {
+	body, ok := verified(b)
+	if !ok || body[0] != metaVersion {
+		return meta{}, errDamaged
+	}
+	c := cursor{rest: body[1:]}
+	m := meta{id: c.uvarint(), floor: c.uvarint(), floorEnd: c.uvarint()}
+	m.keep = store.Keep{Count: c.uvarint(), Bytes: int64(c.uvarint()), Age: int64(c.uvarint())}
+	if m.epoch = c.text(); c.bad {
+		return meta{}, errDamaged
+	}
+	return m, nil
+}
+
+// verified returns b without the checksum at its end, if that is right and
+// something is left.
+func verified(b []byte) ([]byte, bool) {
+	n := len(b) - 4
+	if n < 1 || binary.LittleEndian.Uint32(b[n:]) != crc32.Checksum(b[:n], castagnoli) {
+		return nil, false
+	}
+	return b[:n], true
+}
+
+// sealed adds a checksum to a value.
+func sealed(b []byte) []byte {
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// appendUse is the value under a key: who used which until when.
+func appendUse(buf []byte, from, key string, until int64) []byte {
+	start := len(buf)
+	buf = binary.AppendVarint(buf, until)
+	buf = appendText(appendText(buf, from), key)
+	return binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf[start:], castagnoli))
+}
+
+func decodeUse(b []byte) (k store.Key, err error) {
+	body, ok := verified(b)
+	if !ok {
+		return k, errDamaged
+	}
+	c := cursor{rest: body}
+	k.Until, k.From, k.Key = c.varint(), c.text(), c.text()
+	if c.bad {
+		return k, errDamaged
+	}
+	return k, nil
+}
+
+// appendProducer is the value under a producer: how far it has got.
+func appendProducer(buf []byte, epoch, n, seq uint64) []byte {
+	start := len(buf)
+	buf = binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(buf, epoch), n), seq)
+	return binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf[start:], castagnoli))
+}
+
+func decodeProducer(b []byte) (p store.Producer, err error) {
+	body, ok := verified(b)
+	if !ok {
+		return p, errDamaged
+	}
+	c := cursor{rest: body}
+	p.Epoch, p.N, p.Seq = c.uvarint(), c.uvarint(), c.uvarint()
+	if c.bad {
+		return p, errDamaged
+	}
+	return p, nil
+}
+
+// appendRetained is a last value: a record behind its position.
+func appendRetained(buf, key []byte, m *message.Message) []byte {
+	start := len(buf)
+	buf = binary.LittleEndian.AppendUint64(buf, m.Seq)
+	buf = appendText(buf, m.Epoch)
+	buf, _ = appendRecord(buf, slices.Concat(key, buf[start:]), m, 0)
+	return buf
+}
+
+func decodeRetained(key, b []byte) (*message.Message, error) {
+	if len(b) < 8 {
+		return nil, errDamaged
+	}
+	seq := binary.LittleEndian.Uint64(b)
+	c := cursor{rest: b[8:]}
+	epoch := c.text()
+	if c.bad {
+		return nil, errDamaged
+	}
+	m, behind, err := decodeRecord(slices.Concat(key, b[:len(b)-len(c.rest)]), c.rest)
+	if err != nil {
+		return nil, err
+	}
+	m.Topic, m.Epoch, m.Seq, m.Prev = string(key[1:]), epoch, seq, seq-behind
+	return m, nil
+}
