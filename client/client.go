@@ -53,6 +53,8 @@ type Client struct {
 	token    string
 	channels map[string]*channel
 	places   map[string]*place
+	kept     map[string]uint32 // the QoS of what the session wants and nobody here does yet
+	reads    map[string]uint64
 	direct   []*Subscription
 	outbox   outbox
 }
@@ -67,7 +69,7 @@ func New(rawURL string, options ...Option) (*Client, error) {
 	c := &Client{
 		config: defaults(), url: address, kick: make(chan struct{}, 1),
 		state: State{Status: Connecting}, changed: make(chan struct{}),
-		channels: make(map[string]*channel), places: make(map[string]*place), producer: "p-" + rand.Text(),
+		channels: make(map[string]*channel), places: make(map[string]*place), producer: "p-" + rand.Text(), reads: make(map[string]uint64), kept: make(map[string]uint32),
 	}
 	for _, o := range options {
 		o(&c.config)

@@ -29,12 +29,17 @@ type link struct {
 	asks       map[uint64]*ask
 	retryAfter time.Duration // the server wants us to stay away for so long
 	leaving    string
+	listed     bool      // connect named all subscriptions
 	refused    *Error    // the answer to connect
 	since      time.Time // when that was answered; zero before
 
 	mu   sync.Mutex // guards what follows; taken after the client's lock
-	acks map[string]uint64
+	acks map[ackKey]uint64
 }
+
+// ackKey is what one acknowledgement is about: a topic, perhaps as it comes
+// through a group.
+type ackKey struct{ topic, share string }
 
 // ask is a command that ends with its connection.
 type ask struct {
@@ -45,7 +50,7 @@ type ask struct {
 // newLink takes conn over, and r, which holds what was read beyond the
 // handshake. expire is called when an ask may have waited too long.
 func newLink(ctx context.Context, conn net.Conn, r *bufio.Reader, codec protocol.ClientCodec, expire func(*link)) *link {
-	l := &link{codec: codec, silence: connectTimeout, asks: make(map[uint64]*ask), acks: make(map[string]uint64)}
+	l := &link{codec: codec, silence: connectTimeout, asks: make(map[uint64]*ask), acks: make(map[ackKey]uint64)}
 	begun := make(chan struct{})
 	l.Socket = socket.New(ctx, socket.Config{
 		Conn: conn, Reader: r, Binary: codec.Binary(), More: l.acknowledgements,
@@ -67,21 +72,28 @@ func (l *link) read() ([]*parleyv1.Reply, error) {
 // send queues a command.
 func (l *link) send(c *parleyv1.Command) { l.Send(l.codec.AppendCommand(nil, c)) }
 
-// ack acknowledges everything of topic up to seq, together with whatever is
+// ack acknowledges everything of a topic up to seq, together with whatever is
 // acknowledged until the next write.
-func (l *link) ack(topic string, seq uint64) {
+func (l *link) ack(k ackKey, seq uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.acks[topic] = seq
+	l.acks[k] = seq
 	l.Rouse()
+}
+
+// fail says that one message of a group could not be handled.
+func (l *link) fail(m Message) {
+	l.send(&parleyv1.Command{Command: &parleyv1.Command_Ack{
+		Ack: &parleyv1.Ack{Topic: m.Topic, Seq: m.Seq, Share: m.Share, Failed: true},
+	}})
 }
 
 func (l *link) acknowledgements() [][]byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out [][]byte
-	for topic, seq := range l.acks {
-		c := &parleyv1.Command{Command: &parleyv1.Command_Ack{Ack: &parleyv1.Ack{Topic: topic, Seq: seq}}}
+	for k, seq := range l.acks {
+		c := &parleyv1.Command{Command: &parleyv1.Command_Ack{Ack: &parleyv1.Ack{Topic: k.topic, Seq: seq, Share: k.share}}}
 		out = append(out, l.codec.AppendCommand(nil, c))
 	}
 	clear(l.acks)

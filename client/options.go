@@ -17,6 +17,8 @@ type config struct {
 	fresh    bool // token may give a new one each time it is asked
 	ticket   bool // token gives one-use tickets: ask for every connection
 	device   string
+	expiry   time.Duration
+	clean    bool
 	headers  http.Header
 	tls      *tls.Config
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -54,8 +56,19 @@ func WithTicketFunc(f func(context.Context) (string, error)) Option {
 	return func(c *config) { c.token, c.fresh, c.ticket = f, true, true }
 }
 
-// WithDevice names this device for its user.
+// WithDevice names this device among those of its user. With a name, what is
+// subscribed to at QoS 1 or 2 outlives the program: the server keeps it for days
+// (WithExpiry), and when a program with the same device of the same user
+// subscribes again, it gets what it had not acknowledged. Two programs must not
+// use one name: the later takes the session over and the earlier is closed.
 func WithDevice(name string) Option { return func(c *config) { c.device = name } }
+
+// WithExpiry is for how long the server keeps the session after the connection;
+// it may keep it shorter.
+func WithExpiry(d time.Duration) Option { return func(c *config) { c.expiry = d } }
+
+// WithCleanStart forgets what an earlier program with the same device left.
+func WithCleanStart() Option { return func(c *config) { c.clean = true } }
 
 // WithHeader adds headers to the handshake.
 func WithHeader(h http.Header) Option { return func(c *config) { c.headers = h } }
@@ -97,7 +110,9 @@ type interest struct {
 	since    *Position
 	qos      uint32
 	presence func(Presence)
+	receipts func(Receipt)
 	gap      func(Gap)
+	stored   func(ctx context.Context, topic string) (Position, error)
 	buffer   int
 }
 
@@ -105,7 +120,20 @@ type interest struct {
 // Without it a subscription begins now. Not for filters with wildcards.
 func Since(p Position) SubscribeOption { return func(i *interest) { i.since = &p } }
 
-// QoS 1 and 2 acknowledge each message after its handler has returned.
+// StoredPosition makes each message of a topic take effect once, also over
+// several lives of the program: the handler stores Message.Position together
+// with the work, in one transaction, and load returns what was stored last (the
+// zero Position when there is nothing). It is asked before the subscription
+// begins, which then goes on behind it. Use it with QoS(2). Not for patterns and
+// groups.
+func StoredPosition(load func(ctx context.Context, topic string) (Position, error)) SubscribeOption {
+	return func(i *interest) { i.stored = load }
+}
+
+// QoS 1 and 2 acknowledge each message after its handler has returned. With
+// WithDevice, what was not acknowledged comes again after a restart of the
+// program: at QoS 1 a message may be handled twice then; StoredPosition makes
+// it once.
 func QoS(n uint32) SubscribeOption { return func(i *interest) { i.qos = n } }
 
 // WithPresence tells f who comes and goes.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"container/list"
+	"slices"
 	"time"
 
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
@@ -160,8 +161,8 @@ func (o *outbox) restart(s *series) {
 
 // front puts entries in front of what waits.
 func (o *outbox) front(entries []*entry) {
-	for i := len(entries) - 1; i >= 0; i-- {
-		entries[i].moveToFront(&entries[i].lane.waiting)
+	for _, e := range slices.Backward(entries) {
+		e.moveToFront(&e.lane.waiting)
 	}
 }
 

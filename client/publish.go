@@ -172,15 +172,6 @@ func (c *Client) Presence(ctx context.Context, topic string) ([]Member, error) {
 	return members, nil
 }
 
-// Read tells the others on a topic how far was read, if there is a connection.
-func (c *Client) Read(topic string, seq uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.open {
-		c.link.send(&parleyv1.Command{Command: &parleyv1.Command_Read{Read: &parleyv1.Read{Topic: topic, Seq: seq}}})
-	}
-}
-
 // Position returns the newest message of a topic that was handed out: a Since
 // for later. ok is false for a topic that was not heard of.
 func (c *Client) Position(topic string) (p Position, ok bool) {
@@ -282,14 +273,4 @@ func (c *Client) pump() {
 	for e := c.outbox.next(); e != nil; e = c.outbox.next() {
 		c.link.send(e.command)
 	}
-}
-
-// handled notes that a handler is done with d.
-func (c *Client) handled(d delivery) {
-	if d.place == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.acknowledge(d)
 }

@@ -37,6 +37,8 @@ func (c *Client) receive(l *link, r *parleyv1.Reply) {
 		c.came(Presence{Topic: r.Joined.GetTopic(), User: r.Joined.GetUser(), Joined: true})
 	case *parleyv1.Reply_Left:
 		c.came(Presence{Topic: r.Left.GetTopic(), User: r.Left.GetUser()})
+	case *parleyv1.Reply_Receipt:
+		c.receipt(fromWireReceipt(r.Receipt))
 	case *parleyv1.Reply_Leaving:
 		l.leaving = r.Leaving.GetReason()
 		l.retryAfter = milliseconds(r.Leaving.GetRetryAfterMs())
@@ -136,9 +138,15 @@ func (c *Client) place(name string) *place {
 // message finds out where a live message belongs: to the handlers, behind a
 // repair, or nowhere because it is known.
 func (c *Client) message(m Message) {
-	if m.Seq == 0 || strings.HasPrefix(m.Topic, "$") && c.channels[m.Topic] == nil {
+	switch {
+	case m.Share != "":
+		c.shared(m)
+		return
+	case m.Seq == 0 || strings.HasPrefix(m.Topic, "$") && c.channels[m.Topic] == nil:
 		c.dispatch(nil, m)
 		return
+	case c.config.device != "" && !c.covered(m.Topic):
+		return // the session wants it, nobody here does yet: unacknowledged, it comes again
 	}
 	t := c.place(m.Topic)
 	if m.Epoch != "" && t.epoch != "" && m.Epoch != t.epoch {
@@ -146,7 +154,10 @@ func (c *Client) message(m Message) {
 	}
 	t.epoch = cmp.Or(t.epoch, m.Epoch)
 	switch {
-	case m.Seq <= t.seen: // a duplicate
+	case m.Seq <= t.seen: // a duplicate; its acknowledgement may be lost
+		if m.Seq <= t.handled {
+			c.link.ack(ackKey{topic: m.Topic}, t.handled)
+		}
 	case t.repairing:
 		t.hold(m)
 	case t.misses(&m):
@@ -159,6 +170,7 @@ func (c *Client) message(m Message) {
 
 func (c *Client) take(t *place, m Message) {
 	t.took(&m)
+	m.Epoch = cmp.Or(m.Epoch, t.epoch) // its position is to be stored
 	c.dispatch(t, m)
 }
 
@@ -210,16 +222,6 @@ func (c *Client) enqueue(s *Subscription, d delivery) {
 		c.acknowledge(d)
 		c.leave(s)
 		s.end(ErrSlow)
-	}
-}
-
-// acknowledge notes that a handler is done with d.
-func (c *Client) acknowledge(d delivery) {
-	if d.place == nil {
-		return
-	}
-	if seq, grown := d.place.done(d.m.Seq); grown && c.open {
-		c.link.ack(d.place.topic, seq)
 	}
 }
 
@@ -286,7 +288,7 @@ func (c *Client) release(l *link, t *place) {
 func (c *Client) recoverWildcards(l *link) {
 	var missed []*place
 	for name, t := range c.places {
-		if c.channels[name] == nil && t.known {
+		if c.channels[name] == nil && t.known && !c.resumes(name) {
 			missed = append(missed, t)
 		}
 	}
@@ -343,6 +345,7 @@ func (c *Client) askHistory(l *link, name string, after Position, answer func(Pa
 func (c *Client) moved(name string, p Position) {
 	t := c.place(name)
 	t.moveTo(p)
+	delete(c.reads, name)
 	c.tellGap(name, p)
 }
 

@@ -221,7 +221,8 @@ func (c *Client) lose(l *link, err error) ending {
 	}
 	c.link, c.open = nil, false
 	for _, ch := range c.channels {
-		ch.live, ch.again = false, false
+		ch.live, ch.again, ch.resumed = false, false, false
+		ch.given = nil // other members have them now
 	}
 	for _, t := range c.places {
 		t.lost()
@@ -254,9 +255,18 @@ func judge(err error) (ending, ws.StatusCode) {
 
 // hello says who this is and what it wants, in the first frame.
 func (c *Client) hello(l *link, token string) {
-	connect := &parleyv1.Connect{Token: token, Session: c.session, Device: c.config.device, Producer: c.producer}
-	for _, ch := range c.channels {
-		connect.Subscriptions = append(connect.Subscriptions, ch.wire(c.places[ch.filter]))
+	connect := &parleyv1.Connect{
+		Token: token, Session: c.session, Device: c.config.device, Producer: c.producer,
+		ExpirySeconds: uint64(max(c.config.expiry, 0) / time.Second),
+		Clean:         c.config.clean && c.session == "",
+	}
+	if l.listed = c.config.device == "" || c.session != ""; l.listed { // else the session may want more than is known here
+		for _, ch := range c.channels {
+			connect.Subscriptions = append(connect.Subscriptions, ch.wire(c.places[ch.filter]))
+		}
+		for filter, qos := range c.kept {
+			connect.Subscriptions = append(connect.Subscriptions, &parleyv1.Subscribe{Topic: filter, Qos: qos})
+		}
 	}
 	command := &parleyv1.Command{Command: &parleyv1.Command_Connect{Connect: connect}}
 	c.ask(l, command, func(r *parleyv1.Reply, err error) {
@@ -279,13 +289,19 @@ func (c *Client) welcome(l *link, answer *parleyv1.Connected) {
 	if s := answer.GetPingSeconds(); s > 0 {
 		l.silence = time.Duration(s)*time.Second + pingGrace
 	}
+	clear(c.kept)
 	for _, s := range answer.GetSubscriptions() {
-		if ch := c.channels[s.GetTopic()]; ch != nil {
+		switch ch := c.channels[s.GetTopic()]; {
+		case ch != nil && l.listed:
 			c.subscribed(ch, s)
-		} else {
+		case ch != nil: // the session had it, and was not told yet how it is wanted now
+		case c.config.device != "" && s.GetError() == nil && s.GetQos() > 0:
+			c.kept[s.GetTopic()] = s.GetQos()
+		case s.GetError() == nil:
 			c.unsubscribe(l, s.GetTopic())
 		}
 	}
+	c.tellReads(l)
 	c.recoverWildcards(l)
 	for _, ch := range c.channels {
 		if !ch.live {
