@@ -234,7 +234,9 @@ func TestWorkThatFailsIsDoneAgain(t *testing.T) {
 		if s := p.subscribed(0); s.GetQos() != 1 {
 			n.t.Errorf("subscribes with %v", s)
 		}
-		<-done
+		if err := <-done; err != nil {
+			n.t.Fatal(err)
+		}
 		p.message("a", 1, 2)
 		p.quiet()
 		pass(time.Minute)

@@ -159,6 +159,9 @@ func appendSubscribed(dst []byte, c *parleyv1.Subscribed) ([]byte, bool) {
 	dst = strconv.AppendBool(dst, c.GetRecovered())
 	dst = append(dst, `,"qos":`...)
 	dst = strconv.AppendUint(dst, uint64(c.GetQos()), 10)
+	if c.GetResumed() {
+		dst = append(dst, `,"resumed":true`...)
+	}
 	return append(dst, '}'), true
 }
 

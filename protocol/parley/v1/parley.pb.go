@@ -1146,7 +1146,8 @@ type Subscribed struct {
 	Position      *Position              `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`    // the newest message of the topic
 	Recovered     bool                   `protobuf:"varint,3,opt,name=recovered,proto3" json:"recovered,omitempty"` // everything since the asked position follows
 	Qos           uint32                 `protobuf:"varint,4,opt,name=qos,proto3" json:"qos,omitempty"`
-	Error         *Error                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"` // in connected.subscriptions: why this one was refused
+	Error         *Error                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`      // in connected.subscriptions: why this one was refused
+	Resumed       bool                   `protobuf:"varint,6,opt,name=resumed,proto3" json:"resumed,omitempty"` // it goes on behind what this session has acknowledged
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1214,6 +1215,13 @@ func (x *Subscribed) GetError() *Error {
 		return x.Error
 	}
 	return nil
+}
+
+func (x *Subscribed) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
 }
 
 type Unsubscribe struct {
@@ -2948,14 +2956,15 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\x03qos\x18\x02 \x01(\rR\x03qos\x12)\n" +
 	"\x05since\x18\x03 \x01(\v2\x13.parley.v1.PositionR\x05since\x12\x1a\n" +
 	"\bpresence\x18\x04 \x01(\bR\bpresence\x12\x1a\n" +
-	"\breceipts\x18\x05 \x01(\bR\breceipts\"\xab\x01\n" +
+	"\breceipts\x18\x05 \x01(\bR\breceipts\"\xc5\x01\n" +
 	"\n" +
 	"Subscribed\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12/\n" +
 	"\bposition\x18\x02 \x01(\v2\x13.parley.v1.PositionR\bposition\x12\x1c\n" +
 	"\trecovered\x18\x03 \x01(\bR\trecovered\x12\x10\n" +
 	"\x03qos\x18\x04 \x01(\rR\x03qos\x12&\n" +
-	"\x05error\x18\x05 \x01(\v2\x10.parley.v1.ErrorR\x05error\"#\n" +
+	"\x05error\x18\x05 \x01(\v2\x10.parley.v1.ErrorR\x05error\x12\x18\n" +
+	"\aresumed\x18\x06 \x01(\bR\aresumed\"#\n" +
 	"\vUnsubscribe\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\"$\n" +
 	"\fUnsubscribed\x12\x14\n" +
