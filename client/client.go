@@ -69,7 +69,8 @@ func New(rawURL string, options ...Option) (*Client, error) {
 	c := &Client{
 		config: defaults(), url: address, kick: make(chan struct{}, 1),
 		state: State{Status: Connecting}, changed: make(chan struct{}),
-		channels: make(map[string]*channel), places: make(map[string]*place), producer: "p-" + rand.Text(), reads: make(map[string]uint64), kept: make(map[string]uint32),
+		channels: make(map[string]*channel), places: make(map[string]*place), kept: make(map[string]uint32),
+		reads: make(map[string]uint64), producer: "p-" + rand.Text(),
 	}
 	for _, o := range options {
 		o(&c.config)

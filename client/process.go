@@ -6,6 +6,16 @@ import (
 	"time"
 )
 
+// Err returns why the subscription ended, or nil while it has not.
+func (s *Subscription) Err() error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.err
+}
+
+// Done is closed when the subscription has ended; Err then tells why.
+func (s *Subscription) Done() <-chan struct{} { return s.ended }
+
 // Messages returns what arrives, one after the other, for a subscription
 // without a handler. The sequence ends with ctx or with the subscription; a
 // loop that was left can be begun again.

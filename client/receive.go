@@ -170,6 +170,7 @@ func (c *Client) message(m Message) {
 
 func (c *Client) take(t *place, m Message) {
 	t.took(&m)
+	m.Epoch = cmp.Or(m.Epoch, t.epoch) // its position is to be stored
 	c.dispatch(t, m)
 }
 

@@ -370,16 +370,6 @@ func (c *Client) leave(s *Subscription) {
 	}
 }
 
-// Err returns why the subscription ended, or nil while it has not.
-func (s *Subscription) Err() error {
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
-	return s.err
-}
-
-// Done is closed when the subscription has ended; Err then tells why.
-func (s *Subscription) Done() <-chan struct{} { return s.ended }
-
 // begun notes the server's answer. The lock is held.
 func (s *Subscription) begun() {
 	if !s.answered && s.err == nil {
