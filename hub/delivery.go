@@ -26,6 +26,9 @@ type Delivery struct {
 	Event   *parleyv1.Reply  // joined, left, ping …
 	// Droppable marks what a receiver under pressure can do without.
 	Droppable bool
+	// Kept tells that the history of its topic has the message: who cannot take
+	// it now finds it there.
+	Kept bool
 	// Shape is how a message is queued; nil as usual. Only messages have one.
 	Shape *Shape
 

@@ -32,6 +32,9 @@ const MaxHistory = 1000
 // request must not make a node hold megabytes.
 const MaxHistoryBytes = 512 << 10
 
+// defaultWindow is how much may be unacknowledged unless Config.Window says more.
+const defaultWindow = 256
+
 // Config is what a Service is made of. Broker and Authorizer are required.
 type Config struct {
 	Broker     broker.Broker
@@ -39,7 +42,13 @@ type Config struct {
 	Topics     []Pattern
 	Default    *Settings // nil: DefaultSettings
 	Grace      time.Duration
-	Log        *slog.Logger
+	// Window is how many messages a subscription with QoS 1 may have handed over
+	// and not acknowledged: 256.
+	Window int
+	// RecentBytes is about what the messages may take that are kept at hand for
+	// those who come back: 32 MiB.
+	RecentBytes int64
+	Log         *slog.Logger
 }
 
 // Direct receives what is sent to people and connections rather than to a
@@ -56,7 +65,12 @@ type Service struct {
 	rules    auth.Authorizer
 	settings *topic.Tree[Settings]
 	fallback Settings
-	shaped   bool // some settings have a shape
+	window   int
+	recent   *hub.Recent
+	again    *hub.Shape // of what is handed over from the log
+	reads    reads
+	readers  readers
+	base     context.Context // of reading; set by Start
 	log      *slog.Logger
 	direct   Direct
 	watchers watchers
@@ -86,10 +100,9 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{broker: c.Broker, hub: hub.New(), rules: c.Authorizer, settings: tree, fallback: fallback, log: cmp.Or(c.Log, slog.Default())}
 	s.fallback = s.fallback.shaped()
-	s.shaped = s.fallback.shape != nil
-	for _, p := range c.Topics {
-		s.shaped = s.shaped || p.shaped().shape != nil
-	}
+	s.window = cmp.Or(c.Window, defaultWindow)
+	s.recent = hub.NewRecent(cmp.Or(c.RecentBytes, 32<<20))
+	s.again = &hub.Shape{Pressure: hub.PressureSpill}
 	s.presence = presence.New(c.Grace, presenceEvents{s})
 	s.entropy.MonotonicEntropy = ulid.Monotonic(rand.Reader, 0)
 	return s, nil
@@ -98,11 +111,15 @@ func New(c Config) (*Service, error) {
 // Start begins delivery; direct messages go to d. What runs ends when ctx
 // does, and Wait returns when it has.
 func (s *Service) Start(ctx context.Context, d Direct) error {
-	s.direct = d
+	s.direct, s.base = d, ctx
 	if err := s.broker.Start(s); err != nil {
 		return err
 	}
 	s.background.Go(func() { s.presence.Run(ctx) })
+	s.background.Go(func() {
+		<-ctx.Done()
+		s.readers.close()
+	})
 	return nil
 }
 
@@ -191,11 +208,22 @@ func (s *Service) HandleMessage(m *message.Message) {
 	if name := topic.Name(m.Topic); isDirect(m.Topic) {
 		s.delivered.Add(uint64(s.direct.DeliverDirect(name, d)))
 	} else {
-		if s.shaped {
-			d.Shape = s.Settings(name).shape
+		set := s.Settings(name)
+		d.Shape = set.shape
+		if d.Kept = m.Seq > 0 && set.keeps(); d.Kept {
+			s.recent.Extend(m.Topic, m.Epoch, m.Prev, func() *hub.Delivery { return s.kept(d) })
 		}
 		s.delivered.Add(uint64(s.hub.Deliver(name, d)))
 	}
+}
+
+// kept is d as it is handed over from the log: the same, if its topic spills
+// anyway, so that both are encoded once.
+func (s *Service) kept(d *hub.Delivery) *hub.Delivery {
+	if spills(d) && d.Shape.BatchDelay == 0 {
+		return d
+	}
+	return &hub.Delivery{Message: d.Message, Kept: true, Shape: s.again}
 }
 
 // Names of direct topics. They are delivered without subscribing.

@@ -58,7 +58,7 @@ func (s *Session) subscribeCommand(id uint64, c *parleyv1.Subscribe) {
 	if id != 0 {
 		s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Subscribed{Subscribed: started}})
 	}
-	s.run(ctx, id, feed)
+	feed.Start()
 }
 
 // subscribe opens a feed without running it.
@@ -79,18 +79,13 @@ func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub
 		return nil, nil, protocol.LimitReached.Errorf("subscribe: %d subscriptions are open, which is the most: unsubscribe first, or use a wildcard", most)
 	}
 	feed, start, err := s.m.PubSub.Open(ctx, pubsub.Request{
-		Filter: f, Since: position(c.GetSince()), Presence: c.GetPresence(), Who: who, Session: s.id, Receiver: s,
+		Filter: f, QoS: min(c.GetQos(), s.m.PubSub.Settings(topic.Name(f)).MaxQoS()), Since: position(c.GetSince()),
+		Presence: c.GetPresence(), Who: who, Session: s.id, Receiver: s,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	sub := &subscription{
-		feed: feed, qos: min(c.GetQos(), s.m.PubSub.Settings(topic.Name(f)).MaxQoS()), presence: c.GetPresence(),
-		epoch: start.Position.Epoch, acked: start.Position.Seq,
-	}
-	if since := c.GetSince(); since != nil && start.Recovered {
-		sub.acked = since.GetSeq()
-	}
+	sub := &subscription{feed: feed, qos: start.QoS, presence: c.GetPresence()}
 	if !s.keep(sub) {
 		feed.Close()
 		return nil, nil, protocol.Closed.Errorf("the connection has ended")
@@ -122,22 +117,6 @@ func (s *Session) keep(sub *subscription) bool {
 	return true
 }
 
-// run lets a feed hand over what is kept and go live.
-func (s *Session) run(ctx context.Context, id uint64, feed *pubsub.Feed) {
-	err := feed.Run(ctx)
-	if err == nil {
-		return
-	}
-	refusal := ClientError(err)
-	if refusal.Code == protocol.SlowConsumer.Code { // it comes back, and goes on where it was
-		s.leave(protocol.SlowConsumer, 0)
-		return
-	}
-	s.drop(string(feed.Filter()))
-	s.refuse(id, refusal)
-	s.unsubscribed(0, string(feed.Filter()))
-}
-
 func (s *Session) unsubscribe(id uint64, c *parleyv1.Unsubscribe) {
 	s.drop(c.GetTopic()) // without a subscription the client has what it asked for
 	if id != 0 {
@@ -150,13 +129,14 @@ func (s *Session) unsubscribed(id uint64, filter string) {
 	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Unsubscribed{Unsubscribed: &parleyv1.Unsubscribed{Topic: filter}}})
 }
 
-// ack notes what the client has handled. It is never answered; one for a
-// pattern or an ended subscription says nothing.
+// ack notes what the client has handled. It is never answered; one for an
+// ended subscription says nothing.
 func (s *Session) ack(c *parleyv1.Ack) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if sub := s.subs.get(c.GetTopic()); sub != nil && c.GetSeq() <= sub.feed.Sent() {
-		sub.acked = max(sub.acked, c.GetSeq())
+	sub := s.subs.get(c.GetTopic())
+	s.mu.Unlock()
+	if sub != nil {
+		sub.feed.Ack(c.GetTopic(), c.GetSeq())
 	}
 }
 

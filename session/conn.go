@@ -20,11 +20,13 @@ type Conn interface {
 	// Reply queues an answer for the client.
 	Reply(r *parleyv1.Reply)
 	// Deliver queues something that other receivers get too. It must not be
-	// changed.
-	Deliver(d *hub.Delivery)
-	// Ready is closed, or a nil channel returned, when less than half of the
-	// queue is taken.
-	Ready() <-chan struct{}
+	// changed. It reports false, and has queued nothing, when there is no room
+	// and the shape of d is hub.PressureSpill; never otherwise.
+	Deliver(d *hub.Delivery) bool
+	// Ready reports whether there is room for what Deliver refused. If not, f is
+	// called, once, when there is; not after the connection's end. It must not
+	// block.
+	Ready(f func()) bool
 	// Close sends what is queued, then ends the connection with r. Later
 	// calls do nothing. Session.End follows, once.
 	Close(r protocol.Reason)

@@ -229,7 +229,7 @@ func (s *Session) welcome(ctx context.Context, id uint64, c *parleyv1.Connect, k
 	s.welcomed = true
 	s.mu.Unlock()
 	for _, feed := range feeds {
-		s.run(s.m.base, 0, feed) // a client that takes its time with what it missed has connected all the same
+		feed.Start()
 	}
 }
 

@@ -63,23 +63,35 @@ func (s *Session) Identity() auth.Identity {
 	return *s.identity
 }
 
-// Deliver hands d to the client.
-func (s *Session) Deliver(d *hub.Delivery) { s.conn.Deliver(d) }
+// Deliver hands d to the client, as Conn.Deliver says.
+func (s *Session) Deliver(d *hub.Delivery) bool { return s.conn.Deliver(d) }
 
-// Ready waits until the client has taken half of what is queued for it.
-func (s *Session) Ready(ctx context.Context) error {
-	ready := s.conn.Ready()
-	if ready == nil {
-		return nil
+// Ready is described at pubsub.Receiver.
+func (s *Session) Ready(wake func()) bool {
+	return s.conn.Ready(func() {
+		s.hear(s.m.now(), false) // what it took proves it alive
+		wake()
+	})
+}
+
+// Ended is described at pubsub.Receiver.
+func (s *Session) Ended(feed *pubsub.Feed, err error) {
+	refusal := ClientError(err)
+	if refusal.Code == protocol.SlowConsumer.Code { // it comes back, and goes on where it was
+		s.leave(protocol.SlowConsumer, 0)
+		return
 	}
-	ctx, stop := context.WithTimeout(ctx, s.m.Limits.HeartbeatInterval)
-	defer stop()
-	select {
-	case <-ready: // what it took proves it alive, while its own frames wait for this
-		s.hear(s.m.now(), false)
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	filter := string(feed.Filter())
+	s.mu.Lock()
+	sub := s.subs.get(filter)
+	mine := sub != nil && sub.feed == feed
+	if mine {
+		s.subs.remove(filter)
+	}
+	s.mu.Unlock()
+	if mine {
+		s.refuse(0, refusal)
+		s.unsubscribed(0, filter)
 	}
 }
 

@@ -3,15 +3,12 @@ package session
 import (
 	"iter"
 
-	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/pubsub"
 )
 
 // subscription is one filter a client receives.
 type subscription struct {
 	feed     *pubsub.Feed
-	epoch    string
-	acked    uint64
 	qos      uint32
 	presence bool
 }
@@ -23,8 +20,8 @@ type subscription struct {
 func (sub *subscription) saved() saved {
 	filter := sub.feed.Filter()
 	out := saved{filter: string(filter), qos: sub.qos, presence: sub.presence}
-	if sub.qos > 0 && !filter.Wildcard() {
-		out.at = &message.Position{Epoch: sub.epoch, Seq: sub.acked}
+	if at, ok := sub.feed.Saved().Acked[string(filter)]; ok {
+		out.at = &at
 	}
 	return out
 }

@@ -95,7 +95,7 @@ func (b *backlog[F]) add(d *hub.Delivery, frame F, size int, now time.Time) bool
 		if l.last != nil && l.last.shape.Pressure == hub.PressureSample && l.last.slot == w.slot {
 			replaced = l.last
 		}
-	case hub.PressureDisconnect, hub.PressureDropOldest:
+	case hub.PressureDisconnect, hub.PressureDropOldest, hub.PressureSpill:
 	}
 	b.push(l, w)
 	if replaced != nil {

@@ -37,33 +37,80 @@ type Behind[F any] struct {
 type behind[F any] struct {
 	mu      sync.Mutex
 	waiting *backlog[F]
-	over    bool // it has caught up: this is no longer the connection's
+	spilled bool     // something was refused: nothing more of its kind until there is room
+	ready   []func() // are told then
+	over    bool     // it has caught up: this is no longer the connection's
 }
 
 // Deliver queues the frame of a message that has a shape; size is its bytes.
-// What waits aside takes about room bytes at most.
-func (b *Behind[F]) Deliver(to Outlet[F], room int, d *hub.Delivery, frame F, size int) {
+// What waits aside takes about room bytes at most. It reports false when the
+// message was refused, which only happens with hub.PressureSpill; see Ready.
+func (b *Behind[F]) Deliver(to Outlet[F], room int, d *hub.Delivery, frame F, size int) bool {
 	if d.Shape.Pressure == hub.PressureDisconnect {
 		if !to.Offer(frame, d.Shape) {
 			to.Send(frame)
 		}
-		return
+		return true
 	}
 	for {
 		now := b.state.Load()
 		if now == nil {
 			if to.Offer(frame, d.Shape) {
-				return
+				return true
 			}
 			now = &behind[F]{waiting: newBacklog[F](room)}
 			if !b.state.CompareAndSwap(nil, now) {
 				continue
 			}
 		}
-		if b.wait(now, to, d, frame, size) {
-			return
+		if d.Shape.Pressure == hub.PressureSpill {
+			if taken, ok := b.spill(now, to, d, frame); ok {
+				return taken
+			}
+		} else if b.wait(now, to, d, frame, size) {
+			return true
 		}
 	}
+}
+
+// spill takes the message if there is room by now; ok is false when now is
+// over.
+func (b *Behind[F]) spill(now *behind[F], to Outlet[F], d *hub.Delivery, frame F) (taken, ok bool) {
+	now.mu.Lock()
+	defer now.mu.Unlock()
+	switch {
+	case now.over:
+		return false, false
+	case now.spilled:
+	case now.waiting.empty() && to.Offer(frame, d.Shape):
+		b.finish(now)
+		return true, true
+	}
+	now.spilled = true // an offer was refused, so Refill follows
+	return false, true
+}
+
+// Ready reports whether there is room for a message that would spill. If not,
+// f is called, once, when there is; never after the end of the connection. f
+// must not block.
+func (b *Behind[F]) Ready(f func()) bool {
+	now := b.state.Load()
+	if now == nil {
+		return true
+	}
+	now.mu.Lock()
+	defer now.mu.Unlock()
+	if now.over {
+		return true
+	}
+	now.ready = append(now.ready, f)
+	return false
+}
+
+// finish ends being behind; the lock of now is held.
+func (b *Behind[F]) finish(now *behind[F]) {
+	now.over = true
+	b.state.Store(nil)
 }
 
 // wait has a message wait; it reports false when now is over.
@@ -80,19 +127,33 @@ func (b *Behind[F]) wait(now *behind[F], to Outlet[F], d *hub.Delivery, frame F,
 	return true
 }
 
-// Refill offers what waits.
-func (b *Behind[F]) Refill(to Outlet[F]) { b.Settle(to, to.Offer) }
+// Refill offers what waits, and tells who was refused when there is room.
+func (b *Behind[F]) Refill(to Outlet[F]) {
+	for _, f := range b.Settle(to, to.Offer) {
+		f()
+	}
+}
 
 // Settle hands what waits to offer, until that takes no more: at the end of a
-// connection, one that does not ask whether the receiver keeps up.
-func (b *Behind[F]) Settle(to Outlet[F], offer func(frame F, shape *hub.Shape) bool) {
+// connection, one that does not ask whether the receiver keeps up. It returns
+// who is to be told that there is room.
+func (b *Behind[F]) Settle(to Outlet[F], offer func(frame F, shape *hub.Shape) bool) (ready []func()) {
 	now := b.state.Load()
 	if now == nil {
-		return
+		return nil
 	}
 	now.mu.Lock()
 	defer now.mu.Unlock()
+	if now.over {
+		return nil
+	}
+	now.spilled = false
+	ready, now.ready = now.ready, nil
 	b.drain(now, to, offer)
+	if !now.over {
+		ready, now.ready = nil, ready
+	}
+	return ready
 }
 
 // drain is Settle with the lock of now held.
@@ -107,8 +168,7 @@ func (b *Behind[F]) drain(now *behind[F], to Outlet[F], offer func(frame F, shap
 		}
 	}
 	now.waiting.dropped = [hub.Pressures]uint64{}
-	if now.waiting.empty() {
-		now.over = true
-		b.state.Store(nil)
+	if now.waiting.empty() && !now.spilled && len(now.ready) == 0 {
+		b.finish(now)
 	}
 }

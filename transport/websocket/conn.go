@@ -39,15 +39,16 @@ func (c *conn) Reply(r *parleyv1.Reply) {
 
 // Deliver is described at session.Conn. A receiver that is behind is first
 // spared what it can do without.
-func (c *conn) Deliver(d *hub.Delivery) {
+func (c *conn) Deliver(d *hub.Delivery) bool {
 	switch frame := c.form.frame(d); {
 	case d.Shape != nil:
-		c.behind.Deliver(c, c.s.limits.QueueBytes/2, d, frame, len(*frame))
+		return c.behind.Deliver(c, c.s.limits.QueueBytes/2, d, frame, len(*frame))
 	case d.Droppable:
 		c.spare(frame)
 	default:
 		c.Send(frame)
 	}
+	return true
 }
 
 // spare queues a frame that a receiver under pressure does without.
@@ -65,7 +66,7 @@ func (c *conn) Send(frame *[]byte) {
 }
 
 // Ready is described at session.Conn.
-func (c *conn) Ready() <-chan struct{} { return c.line.Ready(c.s.limits.QueueBytes / 2) }
+func (c *conn) Ready(f func()) bool { return c.behind.Ready(f) }
 
 // Close is described at session.Conn.
 func (c *conn) Close(r protocol.Reason) {
