@@ -7,6 +7,7 @@ import (
 
 	"github.com/parleyhq/parley/broker"
 	"github.com/parleyhq/parley/hub"
+	"github.com/parleyhq/parley/pubsub/receipts"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -20,6 +21,9 @@ type Settings struct {
 	// KeyWindow is how long the key of a publish is remembered, so that a
 	// repeat of it is stored once. 0: 5 minutes.
 	KeyWindow time.Duration
+	// Receipts says what the people on a topic are told about how far the
+	// others have got: nothing unless set.
+	Receipts receipts.Mode
 	// NoPresence leaves the topics out of presence: nobody can ask who is
 	// there. Worth it for topics with a great many receivers.
 	NoPresence bool
@@ -77,6 +81,8 @@ func (s Settings) check() error {
 	switch {
 	case s.History < 0 || s.HistoryAge < 0 || s.KeyWindow < 0:
 		return fmt.Errorf("history, its age and the key window cannot be negative")
+	case !s.Receipts.Valid():
+		return fmt.Errorf("there are no receipts of the kind %d", s.Receipts)
 	case int(s.Pressure) >= hub.Pressures:
 		return fmt.Errorf("there is no pressure policy %d", s.Pressure)
 	case s.SampleEvery < 0 || s.BatchBytes < 0 || s.BatchDelay < 0:
