@@ -132,11 +132,21 @@ func (s *Session) unsubscribed(id uint64, filter string) {
 // ack notes what the client has handled. It is never answered; one for an
 // ended subscription says nothing.
 func (s *Session) ack(c *parleyv1.Ack) {
+	name := c.GetTopic()
 	s.mu.Lock()
-	sub := s.subs.get(c.GetTopic())
+	var feeds []*pubsub.Feed
+	if sub := s.subs.get(name); sub != nil {
+		feeds = append(feeds, sub.feed)
+	} else {
+		for sub := range s.subs.all() {
+			if sub.qos > 0 && sub.feed.Filter().Matches(topic.Name(name)) {
+				feeds = append(feeds, sub.feed)
+			}
+		}
+	}
 	s.mu.Unlock()
-	if sub != nil {
-		sub.feed.Ack(c.GetTopic(), c.GetSeq())
+	for _, f := range feeds {
+		f.Ack(name, c.GetSeq())
 	}
 }
 
