@@ -58,6 +58,8 @@ type DB struct {
 	mu     sync.RWMutex // held for writing to close, for reading around every use of pebble
 	closed bool
 	topics *topicLog
+	locks  *locks
+	epochs *epochs
 
 	dirty   atomic.Bool // something was written that nobody waits for
 	syncs   chan waiting
@@ -93,7 +95,7 @@ func Open(dir string, o Options) (*DB, error) {
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = 64 << 20
 	}
-	db := &DB{dir: dir, log: o.Log, every: o.SyncEvery, syncs: make(chan waiting, maxSyncs), stop: make(chan struct{})}
+	db := &DB{dir: dir, log: o.Log, every: o.SyncEvery, locks: newLocks(), syncs: make(chan waiting, maxSyncs), stop: make(chan struct{})}
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref() // the database holds it
 	po := db.options(o, cache)
@@ -109,6 +111,9 @@ func Open(dir string, o Options) (*DB, error) {
 		return nil, errors.Join(err, db.shut(context.Background()))
 	}
 	if db.topics, err = openLog(db); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.shut(context.Background()))
+	}
+	if db.epochs, err = openEpochs(db); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.shut(context.Background()))
 	}
 	db.running.Go(db.syncLoop)
@@ -137,6 +142,7 @@ func (db *DB) options(o Options, cache *pebble.Cache) *pebble.Options {
 		WALBytesPerSync: 0, // every group is synced anyway
 		// Half of the processors belong to those who publish and receive.
 		CompactionConcurrencyRange: func() (lower, upper int) { return 1, 2 },
+		Merger:                     merger(),
 		Logger:                     pebbleLogger{log: o.Log, fail: db.fail},
 		EventListener:              db.listener(),
 		ReadOnly:                   o.ReadOnly,
