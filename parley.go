@@ -30,6 +30,7 @@ import (
 	"github.com/parleyhq/parley/pubsub"
 	"github.com/parleyhq/parley/routing"
 	"github.com/parleyhq/parley/session"
+	"github.com/parleyhq/parley/transport/sse"
 	"github.com/parleyhq/parley/transport/websocket"
 )
 
@@ -77,6 +78,7 @@ type Live struct {
 	router   *routing.Router
 	sessions *session.Manager
 	sockets  *websocket.Server
+	streams  *sse.Server
 	origins  *auth.Origins
 	verifier auth.Verifier
 	tickets  *ticket.Once
@@ -121,6 +123,7 @@ func Open(opts ...Option) (*Live, error) {
 		Anonymous: c.anonymous, Limits: c.limits, Node: c.node, Log: c.log,
 	})
 	l.sockets = websocket.New(l.sessions, c.log)
+	l.streams = sse.New(l.sessions)
 	if c.compress != nil {
 		l.sockets.Compress(*c.compress)
 	}

@@ -22,6 +22,7 @@ func (l *Live) Join(open func(*session.Manager) Transport) {
 // wait returns when every connection has ended.
 func (l *Live) wait() {
 	l.sockets.Wait()
+	l.streams.Wait()
 	l.mu.RLock()
 	joined := l.joined
 	l.mu.RUnlock()

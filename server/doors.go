@@ -107,3 +107,13 @@ func restDoor(s *Server) door {
 		return nil
 	}}
 }
+
+func sseDoor(s *Server) door {
+	return door{name: "sse", mount: func(r *gin.Engine, identify gin.HandlerFunc) error {
+		for path, listen := range map[string]gin.HandlerFunc{pathSSE: s.live.SSE(), pathPoll: s.live.Poll()} {
+			r.GET(path, identify, listen)
+			r.OPTIONS(path, listen) // what a page of another origin asks first
+		}
+		return nil
+	}}
+}

@@ -15,6 +15,7 @@ func transports() []func(*Server) door {
 	return []func(*Server) door{
 		webSocketDoor,
 		restDoor,
+		sseDoor,
 	}
 }
 

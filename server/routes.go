@@ -15,6 +15,8 @@ import (
 // Paths of the standalone server that tools rely on.
 const (
 	pathLive    = "/ws"
+	pathSSE     = "/sse"
+	pathPoll    = "/poll"
 	pathSDK     = "/sdk/parley.js"
 	pathTicket  = "/ticket"
 	pathREST    = "/api/v1"
@@ -66,8 +68,8 @@ func (s *Server) routes(registry *prometheus.Registry) (http.Handler, error) {
 
 // welcome stands at / when there is no community.
 func (s *Server) welcome(c *gin.Context) {
-	c.String(http.StatusOK, "Parley %s is running on %s.\n\nSocket   %s\nREST     %s/docs\nHealth   %s\n",
-		parley.Version(), s.cfg.Node, pathLive, pathREST, pathReady)
+	c.String(http.StatusOK, "Parley %s is running on %s.\n\nSocket   %s\nEvents   %s\nREST     %s/docs\nHealth   %s\n",
+		parley.Version(), s.cfg.Node, pathLive, pathSSE, pathREST, pathReady)
 }
 
 func (s *Server) nothing(c *gin.Context) {
