@@ -22,6 +22,8 @@ import (
 	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/presence"
 	"github.com/parleyhq/parley/protocol"
+	"github.com/parleyhq/parley/pubsub/receipts"
+	"github.com/parleyhq/parley/store"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -48,7 +50,10 @@ type Config struct {
 	// RecentBytes is about what the messages may take that are kept at hand for
 	// those who come back: 32 MiB.
 	RecentBytes int64
-	Log         *slog.Logger
+	// Receipts keeps how far people have got, where the settings ask for it. nil:
+	// within the process.
+	Receipts store.Receipts
+	Log      *slog.Logger
 }
 
 // Direct receives what is sent to people and connections rather than to a
@@ -74,6 +79,7 @@ type Service struct {
 	log      *slog.Logger
 	direct   Direct
 	watchers watchers
+	receipts *receipts.Book
 
 	mu    sync.RWMutex // guards trees
 	trees topic.Tree[auth.Authorizer]
@@ -104,6 +110,7 @@ func New(c Config) (*Service, error) {
 	s.recent = hub.NewRecent(cmp.Or(c.RecentBytes, 32<<20))
 	s.again = &hub.Shape{Pressure: hub.PressureSpill}
 	s.presence = presence.New(c.Grace, presenceEvents{s})
+	s.receipts = newBook(s, c.Receipts)
 	s.entropy.MonotonicEntropy = ulid.Monotonic(rand.Reader, 0)
 	return s, nil
 }
@@ -116,6 +123,7 @@ func (s *Service) Start(ctx context.Context, d Direct) error {
 		return err
 	}
 	s.background.Go(func() { s.presence.Run(ctx) })
+	s.background.Go(func() { s.receipts.Run(ctx) })
 	s.background.Go(func() {
 		<-ctx.Done()
 		s.readers.close()
