@@ -1,9 +1,7 @@
 package client
 
 import (
-	"bufio"
 	"context"
-	"net"
 	"sync"
 	"time"
 
@@ -47,15 +45,13 @@ type ask struct {
 	until  time.Time
 }
 
-// newLink takes conn over, and r, which holds what was read beyond the
-// handshake. expire is called when an ask may have waited too long.
-func newLink(ctx context.Context, conn net.Conn, r *bufio.Reader, codec protocol.ClientCodec, expire func(*link)) *link {
+// newLink takes a connection over whose handshake is done. expire is called when an ask may have waited too long.
+func newLink(ctx context.Context, line socket.Config, codec protocol.ClientCodec, expire func(*link)) *link {
 	l := &link{codec: codec, silence: connectTimeout, asks: make(map[uint64]*ask), acks: make(map[ackKey]uint64)}
 	begun := make(chan struct{})
-	l.Socket = socket.New(ctx, socket.Config{
-		Conn: conn, Reader: r, Binary: codec.Binary(), More: l.acknowledgements,
-		Alarm: func() { <-begun; expire(l) },
-	})
+	line.Binary, line.More = codec.Binary(), l.acknowledgements
+	line.Alarm = func() { <-begun; expire(l) }
+	l.Socket = socket.New(ctx, line)
 	close(begun)
 	return l
 }

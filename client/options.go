@@ -23,6 +23,7 @@ type config struct {
 	tls      *tls.Config
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
 	json     bool
+	compress bool
 	messages int
 	bytes    int
 	random   func() float64
@@ -84,6 +85,11 @@ func WithNetDial(f func(ctx context.Context, network, addr string) (net.Conn, er
 // WithJSON speaks JSON only, which is easier to watch on the wire. Otherwise
 // the client prefers Protobuf where the server does too.
 func WithJSON() Option { return func(c *config) { c.json = true } }
+
+// WithCompression asks the server to compress messages both ways
+// (permessage-deflate), which it may decline. Less goes over the network, and
+// both sides work more: worth it on slow or metered lines.
+func WithCompression() Option { return func(c *config) { c.compress = true } }
 
 // WithOutbox bounds what may wait for an answer: 5,000 publishes and calls of
 // 8 MiB together without this option.

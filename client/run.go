@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"time"
@@ -100,7 +99,7 @@ func (c *Client) connection() ending {
 	if err != nil {
 		return ending{err: err, reason: err.Error()}
 	}
-	conn, r, codec, err := c.dial(ctx)
+	line, codec, err := c.dial(ctx)
 	if err != nil {
 		e := ending{err: err, reason: err.Error()}
 		if refused, ok := errors.AsType[*Error](err); ok {
@@ -108,7 +107,7 @@ func (c *Client) connection() ending {
 		}
 		return e
 	}
-	l := newLink(c.ctx, conn, r, codec, c.expire)
+	l := newLink(c.ctx, line, codec, c.expire)
 	c.mu.Lock()
 	c.link = l
 	c.hello(l, token)
@@ -138,7 +137,8 @@ func (c *Client) credentials(ctx context.Context) (string, error) {
 	return token, nil
 }
 
-func (c *Client) dial(ctx context.Context) (net.Conn, *bufio.Reader, protocol.ClientCodec, error) {
+// dial returns a connection whose handshake is done, and what it agreed on.
+func (c *Client) dial(ctx context.Context) (line socket.Config, codec protocol.ClientCodec, err error) {
 	names := []string{protocol.NameProtobuf, protocol.NameJSON}
 	if c.config.json {
 		names = names[1:]
@@ -149,17 +149,25 @@ func (c *Client) dial(ctx context.Context) (net.Conn, *bufio.Reader, protocol.Cl
 		TLSConfig: c.config.tls, NetDial: c.config.dial,
 		OnStatusError: func(_ int, _ []byte, r io.Reader) { refused = readRefusal(r) },
 	}
+	if c.config.compress {
+		d.Extensions = socket.Offer()
+	}
 	conn, r, handshake, err := d.Dial(ctx, c.url)
 	if refused != nil {
-		return nil, nil, nil, refused
+		return line, nil, refused
 	}
 	if err != nil {
-		return nil, nil, nil, err
+		return line, nil, err
 	}
+	deflate, err := socket.Agreed(handshake.Extensions)
+	if err != nil {
+		return line, nil, errors.Join(err, conn.Close())
+	}
+	line = socket.Config{Conn: conn, Reader: r, Deflate: deflate}
 	if handshake.Protocol == protocol.NameProtobuf {
-		return conn, r, protocol.Protobuf{}, nil
+		return line, protocol.Protobuf{}, nil
 	}
-	return conn, r, protocol.JSON{}, nil
+	return line, protocol.JSON{}, nil
 }
 
 // readRefusal reads why the server refused a handshake; nil when it does not
