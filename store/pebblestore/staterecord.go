@@ -60,7 +60,7 @@ func nextFrame(key, row []byte) (f frame, rest []byte, ok bool) {
 	return frame{row[0], row[1+used : end], row[:end+4]}, row[end+4:], true
 }
 
-// frames takes a row apart, which has at least one.
+// frames takes a row apart.
 func frames(key, row []byte) (list []frame, sound bool) {
 	for len(row) > 0 {
 		f, rest, ok := nextFrame(key, row)
@@ -69,7 +69,7 @@ func frames(key, row []byte) (list []frame, sound bool) {
 		}
 		list, row = append(list, f), rest
 	}
-	return list, len(list) > 0
+	return list, true
 }
 
 // flags of a subscription; its QoS stands above them.
@@ -139,7 +139,7 @@ func (c *cursor) acked(filter string) (topic string, at message.Position) {
 // does not begin with one. It shares nothing with row.
 func decodeSession(key, row []byte) (s *store.Session, sound bool) {
 	list, sound := frames(key, row)
-	if !sound || list[0].kind != frameSession {
+	if !sound || len(list) == 0 || list[0].kind != frameSession {
 		return nil, sound
 	}
 	if s, sound = decodeSaved(list[0].body); !sound {
@@ -244,23 +244,22 @@ func (r *rows) MergeOlder(value []byte) error {
 	return nil
 }
 
-// Finish is described at pebble.ValueMerger.
+// Finish is described at pebble.ValueMerger. whole tells that there is nothing
+// older: changes without a session are of one that was deleted, and nothing is
+// left of them but an empty row. (Pebble could delete the key as well, but with
+// pebble.DeletableValueMerger it forgets deletions of what lies deeper.)
 func (r *rows) Finish(whole bool) ([]byte, io.Closer, error) {
-	value, _, closer, err := r.DeletableFinish(whole)
-	return value, closer, err
-}
-
-// DeletableFinish is described at pebble.DeletableValueMerger. whole tells that
-// there is nothing older: changes without a session are of one that was deleted.
-func (r *rows) DeletableFinish(whole bool) (value []byte, gone bool, _ io.Closer, _ error) {
-	value = slices.Concat(r.list...)
-	if list, sound := frames(r.key, value); sound && list[0].kind != frameSession {
-		return newest(value, list), whole, nil, nil
+	row := slices.Concat(r.list...)
+	if list, sound := frames(r.key, row); sound && len(list) > 0 && list[0].kind != frameSession {
+		if whole {
+			return nil, nil, nil
+		}
+		return newest(row, list), nil, nil
 	}
-	if s, sound := decodeSession(r.key, value); sound && s != nil {
-		value = appendFrame(nil, r.key, frameSession, sessionBody(s))
+	if s, sound := decodeSession(r.key, row); sound && s != nil {
+		row = appendFrame(nil, r.key, frameSession, sessionBody(s))
 	}
-	return value, false, nil, nil
+	return row, nil, nil
 }
 
 // newest leaves out of a row of changes those that a later one replaces.
