@@ -42,6 +42,9 @@ type Info struct {
 	// still to be told by a token in the connect command.
 	Identity auth.Identity
 	Known    bool
+	// Quiet: the protocol has no pings of a server. The transport itself sees to
+	// it that a dead peer is noticed, and the session never pings this one.
+	Quiet bool
 }
 
 // Limits bound what one client can take. Zero values take the defaults, so
@@ -51,7 +54,7 @@ type Limits struct {
 	QueueBytes        int           // most bytes waiting to be written to one client: 1 MiB
 	Subscriptions     int           // per connection: 1,000
 	Calls             int           // under way at once per connection: 16
-	FramesPerSecond   int           // sustained, twice as many at once: 200,000
+	CommandsPerSecond int           // sustained, twice as many at once: 200,000
 	Errors            int           // a client may make at once, one more a second: 100
 	ConnectTimeout    time.Duration // until the first command: 5 s
 	CallTimeout       time.Duration // longest a call may take: 30 s
@@ -61,8 +64,9 @@ type Limits struct {
 	ConnectionsOneIP  int           // 0: no limit; behind a proxy set it only with trusted proxies
 	AcceptRate        int           // new connections a second, ten times as many at once: 20,000; negative: no limit
 	AcceptRateOneIP   int           // the same of one address: 5,000; behind a proxy it needs trusted proxies
-	ResumeWindow      time.Duration // a session can be taken up again: 2 min
-	DetachedSessions  int           // kept for that: 10,000
+	ResumeWindow      time.Duration // a session can be taken up again, if its client asks for nothing else: 2 min
+	SessionExpiry     time.Duration // longest a session is kept; that of a device with subscriptions at QoS 1: 7 days
+	DetachedSessions  int           // kept in memory for that: 10,000
 	DrainSpread       time.Duration // clients told to leave come back within: 5 s
 	HeaderCount       int           // on a published message: 32
 	HeartbeatInterval time.Duration // 25 s
@@ -76,7 +80,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.QueueBytes, 1<<20)
 	set(&l.Subscriptions, 1000)
 	set(&l.Calls, 16)
-	set(&l.FramesPerSecond, 200_000)
+	set(&l.CommandsPerSecond, 200_000)
 	set(&l.Errors, 100)
 	set(&l.ConnectTimeout, 5*time.Second)
 	set(&l.CallTimeout, 30*time.Second)
@@ -84,6 +88,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.AcceptRate, 20_000)
 	set(&l.AcceptRateOneIP, 5_000)
 	set(&l.ResumeWindow, 2*time.Minute)
+	set(&l.SessionExpiry, 7*24*time.Hour)
 	set(&l.DetachedSessions, 10_000)
 	set(&l.DrainSpread, 5*time.Second)
 	set(&l.HeaderCount, 32)

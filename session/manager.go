@@ -43,6 +43,7 @@ type Manager struct {
 	Config
 	wheel  *wheel.Wheel
 	pace   pace
+	quiet  pace      // of those that are never pinged
 	began  time.Time // what moments count from
 	ping   *hub.Delivery
 	events *events
@@ -77,6 +78,7 @@ func NewManager(c Config) *Manager {
 	m := &Manager{
 		Config: c, wheel: wheel.New(tick), began: time.Now().Add(-time.Second), // no moment is 0
 		pace:      pace{c.Limits.HeartbeatInterval, c.Limits.HeartbeatTimeout, c.Limits.IdleTimeout, c.Limits.Heartbeat},
+		quiet:     pace{interval: never, idle: c.Limits.IdleTimeout},
 		ping:      &hub.Delivery{Event: &parleyv1.Reply{Reply: &parleyv1.Reply_Ping{Ping: &parleyv1.Ping{}}}},
 		sessions:  make(map[string]*Session),
 		users:     make(map[string]*Session),
@@ -179,6 +181,9 @@ func (m *Manager) Accept(conn Conn, info Info) *Session {
 		s.identity = &who
 	}
 	s.live.pace = &m.pace
+	if info.Quiet {
+		s.live.pace = &m.quiet
+	}
 	s.live.connectBy = m.now().Add(m.Limits.ConnectTimeout)
 	m.counts.accepted.Add(1)
 	m.mu.Lock()
