@@ -47,15 +47,16 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 const MESSAGE_TOO_BIG = 1009; // RFC 6455, section 7.4.1
 const STAY_AWAY = 4500; // close codes from here to 4999: do not come back
 const TOKEN_EXPIRED = 4100;
+const LEAST_RETRY = 500; // before a message that was refused for now is sent again
 
 /** Why something did not happen. `code` is for programs, `message` for people. */
 export class ParleyError extends Error {
   /**
    * @param {string} code
    * @param {string} message
-   * @param {{number?: number, retry?: string, retryAfter?: number}} [more]
+   * @param {{number?: number, retry?: string, retryAfter?: number, next?: number}} [more]
    */
-  constructor(code, message, { number = 0, retry = 'never', retryAfter = 0 } = {}) {
+  constructor(code, message, { number = 0, retry = 'never', retryAfter = 0, next = 0 } = {}) {
     super(message);
     this.name = 'ParleyError';
     this.code = code;
@@ -65,12 +66,14 @@ export class ParleyError extends Error {
     this.retry = retry;
     /** Milliseconds to wait before a retry. */
     this.retryAfter = retryAfter;
+    /** Of out_of_sequence: the number that the server wants. */
+    this.next = next;
   }
 
   /** @param {any} e */
   static fromWire(e) {
-    const { code = 'unknown', message = '', number, retry, retry_after_ms: retryAfter } = e ?? {};
-    return new ParleyError(code, message || code, { number, retry, retryAfter });
+    const { code = 'unknown', message = '', number, retry, retry_after_ms: retryAfter, next } = e ?? {};
+    return new ParleyError(code, message || code, { number, retry, retryAfter, next });
   }
 }
 
@@ -217,9 +220,75 @@ class Link {
 }
 
 /**
- * A command without an answer yet.
- * @typedef {{id: number, text: string, resend: boolean, timer: unknown, answer: Answer}} Entry
+ * A command without an answer yet. A message that is numbered has a series, and n once it was sent.
+ * @typedef {{id: number, text: string, size: number, resend: boolean, timer: unknown, answer: Answer,
+ *   publish?: any, series?: Series, n?: number}} Entry
  */
+
+/**
+ * Numbers what this client publishes on one topic, so that the server stores
+ * each message once and in order, however often it is sent: a message keeps its
+ * number until it is answered, and the server takes a number only when it has
+ * the one before. It lives as long as the client, because a number that another
+ * message had before would be taken for a repeat.
+ *
+ * When a message is refused, those behind it come back as out of sequence: they
+ * are not stored. The series then holds until all that is under way was
+ * answered, and goes on with new numbers from the one that the server wants.
+ */
+export class Series {
+  last = 0; // the number given most recently
+  flying = 0; // under way
+  held = false; // nothing more is sent for now
+  paused = false; // held until unpause
+  /** @type {Entry[]} */
+  kept = [];
+
+  /** Gives an entry its number as it is sent. One beyond the last was taken back meanwhile. @param {Entry} entry */
+  number(entry) {
+    if (!entry.n || entry.n > this.last) entry.n = ++this.last;
+    this.flying++;
+    entry.text = JSON.stringify({ id: entry.id, publish: { ...entry.publish, n: entry.n } });
+  }
+
+  /** What an answer means: is the entry sent again, and when? @param {Entry} entry @param {ParleyError | null} error */
+  judge(entry, error) {
+    this.flying--;
+    if (!error) return { again: false, wait: 0 };
+    if (error.code === 'out_of_sequence' && error.next > 0) {
+      this.last = error.next - 1;
+      this.held = true;
+      return { again: true, wait: 0 };
+    }
+    if (error.retry === 'never') {
+      if (entry.n === this.last) this.last--;
+      this.held ||= this.flying > 0; // those behind it come back
+      return { again: false, wait: 0 };
+    }
+    // It may even be stored: only the same number makes it safe to send it again.
+    this.held = this.paused = true;
+    return { again: true, wait: Math.max(error.retryAfter, LEAST_RETRY) };
+  }
+
+  /** What was held, in the order it was published in, once it may go on. */
+  resume() {
+    return !this.held || this.paused || this.flying > 0 ? [] : this.#release();
+  }
+
+  /** Forgets what belonged to the connection. */
+  cut() {
+    this.flying = 0;
+    this.paused = false;
+    return this.#release();
+  }
+
+  #release() {
+    const kept = this.kept.sort((a, b) => a.id - b.id);
+    this.kept = [];
+    this.held = false;
+    return kept;
+  }
+}
 
 /** Commands in the order they were made, of which only so many are under way. */
 class Lane {
@@ -233,13 +302,19 @@ class Lane {
     this.window = window;
   }
 
-  /** The next entries to send, small ones together. */
-  batch() {
+  /** The next entries to send, small ones together. @param {(entry: Entry) => Series | undefined} seriesOf */
+  batch(seriesOf) {
     const texts = [];
     let size = 0;
     for (const entry of this.waiting.values()) {
       if (this.sent.size >= this.window || (size > 0 && size + entry.text.length > BATCH)) break;
       this.waiting.delete(entry.id);
+      const series = seriesOf(entry);
+      if (series?.held) {
+        series.kept.push(entry);
+        continue;
+      }
+      series?.number(entry);
       this.sent.set(entry.id, entry);
       texts.push(entry.text);
       size += entry.text.length;
@@ -255,12 +330,17 @@ class Lane {
     return entry;
   }
 
-  /** What was under way waits again, first. */
-  lost() {
-    const { sent } = this;
-    this.waiting = new Map([...sent, ...this.waiting]);
+  /** @param {Entry[]} entries */
+  front(entries) {
+    if (entries.length) this.waiting = new Map([...entries.map((e) => /** @type {[number, Entry]} */ ([e.id, e])), ...this.waiting]);
+  }
+
+  /** What was under way waits again, first, with what else is to. @param {Entry[]} more */
+  lost(more) {
+    const sent = [...this.sent.values()];
     this.sent = new Map();
-    return [...sent.values()];
+    this.front([...sent, ...more].sort((a, b) => a.id - b.id));
+    return sent;
   }
 }
 
@@ -270,6 +350,9 @@ class Outbox {
   #calls = new Lane(CALL_WINDOW);
   #lanes = [this.#commands, this.#calls];
   #bytes = 0;
+  /** @type {Map<string, Series>} by topic */
+  #series = new Map();
+  numbered = false; // the server keeps numbers
 
   /** @param {number} count @param {number} bytes */
   constructor(count, bytes) {
@@ -279,36 +362,92 @@ class Outbox {
 
   /** @param {Entry} entry @param {boolean} isCall */
   add(entry, isCall) {
-    const count = this.#lanes.reduce((n, lane) => n + lane.waiting.size + lane.sent.size, 0);
-    if (count >= this.count || this.#bytes + entry.text.length > this.bytes) {
+    let count = 0;
+    for (const lane of this.#lanes) count += lane.waiting.size + lane.sent.size;
+    for (const series of this.#series.values()) count += series.kept.length;
+    if (count >= this.count || this.#bytes + entry.size > this.bytes) {
       const message = 'too much is waiting to be sent: try again once the connection is back';
       throw new ParleyError('outbox_full', message, { retry: 'later' });
     }
-    this.#bytes += entry.text.length;
+    this.#bytes += entry.size;
     (isCall ? this.#calls : this.#commands).waiting.set(entry.id, entry);
   }
 
   /** @param {Link} link */
   pump(link) {
     for (const lane of this.#lanes) {
-      for (let texts = lane.batch(); texts.length; texts = lane.batch()) {
+      for (let texts = lane.batch(this.#seriesOf); texts.length; texts = lane.batch(this.#seriesOf)) {
         link.sendText(texts.length === 1 ? texts[0] : `[${texts.join(',')}]`);
       }
     }
   }
 
-  /** Reports whether id was one of ours. @param {number} id @param {ParleyError | null} error @param {any} [body] */
-  settle(id, error, body) {
-    const entry = this.#commands.take(id) ?? this.#calls.take(id);
-    if (!entry) return false;
-    this.#bytes -= entry.text.length;
-    entry.answer(error, body);
+  /** What numbers an entry; nothing does at QoS 0, or with a server that keeps no numbers. @param {Entry} entry */
+  #seriesOf = (entry) => {
+    if (entry.series || !entry.publish || !this.numbered || entry.publish.qos === 0) return entry.series;
+    const { topic } = entry.publish;
+    entry.series = this.#series.get(topic) ?? new Series();
+    this.#series.set(topic, entry.series);
+    return entry.series;
+  };
+
+  /**
+   * Takes the server's answer. Reports whether id was one of ours, and calls
+   * pause when its topic has to wait: call restart after that time.
+   * @param {number} id @param {ParleyError | null} error @param {any} body
+   * @param {(series: Series, wait: number) => void} pause
+   */
+  answered(id, error, body, pause) {
+    const entry = this.#commands.sent.get(id);
+    const series = entry?.series;
+    if (!entry || !series) return this.settle(id, error, body);
+    const { again, wait } = series.judge(entry, error);
+    this.#commands.sent.delete(id);
+    if (again) series.kept.push(entry);
+    this.#commands.front(series.resume());
+    if (again && wait > 0) pause(series, wait);
+    if (!again) this.#finish(entry, error, body);
     return true;
+  }
+
+  /** @param {Series} series */
+  restart(series) {
+    series.paused = false;
+    this.#commands.front(series.resume());
+  }
+
+  /** Ends an entry whatever the server says. Reports whether id was one of ours. @param {number} id @param {ParleyError | null} error @param {any} [body] */
+  settle(id, error, body) {
+    const flying = this.#commands.sent.get(id)?.series;
+    const entry = this.#commands.take(id) ?? this.#calls.take(id) ?? this.#unkeep(id);
+    if (!entry) return false;
+    if (flying) {
+      flying.flying--;
+      this.#commands.front(flying.resume());
+    }
+    this.#finish(entry, error, body);
+    return true;
+  }
+
+  /** @param {number} id */
+  #unkeep(id) {
+    for (const series of this.#series.values()) {
+      const at = series.kept.findIndex((entry) => entry.id === id);
+      if (at >= 0) return series.kept.splice(at, 1)[0];
+    }
+    return undefined;
+  }
+
+  /** @param {Entry} entry @param {ParleyError | null} error @param {any} [body] */
+  #finish(entry, error, body) {
+    this.#bytes -= entry.size;
+    entry.answer(error, body);
   }
 
   /** What was under way is sent again first, unless doing it twice could harm. @param {number} code of the close */
   lost(code) {
-    const sent = this.#lanes.flatMap((lane) => lane.lost());
+    const kept = [...this.#series.values()].flatMap((series) => series.cut());
+    const sent = [...this.#commands.lost(kept), ...this.#calls.lost([])];
     // Sending what the server found too big again would end every connection.
     const largest = sent.reduce((a, b) => (b.text.length > a.text.length ? b : a), sent[0]);
     if (code === MESSAGE_TOO_BIG && largest) {
@@ -325,6 +464,7 @@ class Outbox {
     for (const lane of this.#lanes) {
       for (const id of [...lane.sent.keys(), ...lane.waiting.keys()]) this.settle(id, error);
     }
+    for (const series of this.#series.values()) for (const { id } of [...series.kept]) this.settle(id, error);
   }
 }
 
@@ -526,6 +666,7 @@ export class Parley {
   #attempt = 0;
   #notBefore = 0; // the server asked us to stay away until then
   #session = '';
+  #producer = `p-${newKey()}`; // who numbers what is published here
   #token = '';
   /** @type {unknown} */
   #retryTimer = null;
@@ -618,24 +759,27 @@ export class Parley {
 
   /**
    * Publish. The promise settles with the server's answer; while there is no
-   * connection the message waits in the outbox. Sent again after a break, but
-   * stored once: every message carries a key.
+   * connection the message waits in the outbox. Sent again after a break and
+   * after a refusal that may pass, but stored once and in order for as long as
+   * this client lives: messages are numbered. Give a key to what has to be
+   * stored once over several lives of a page.
    * @param {string} topic @param {any} payload JSON, or a Uint8Array @param {PublishOptions} [options]
    * @returns {Promise<Published | undefined>} undefined for a volatile message
    */
   publish(topic, payload, options = {}) {
-    const { type, qos, headers, retain, echo, expiresIn, timeout = 0, volatile = false } = options;
+    const { type, qos = 1, headers, retain, echo, expiresIn, timeout = 0, volatile = false } = options;
     const content = payload instanceof Uint8Array ? { data: toBase64(payload) } : { payload };
     const body = { topic, type, qos, headers, retain, echo, expires_in_ms: expiresIn, ...content };
     if (volatile) {
-      if (this.#open) this.#link?.send({ publish: body });
+      if (this.#open) this.#link?.send({ publish: { ...body, qos: undefined } });
       return Promise.resolve(undefined);
     }
-    const keyed = { ...body, key: options.key ?? newKey() };
+    const keyed = { ...body, key: options.key ?? newKey() }; // for a server that keeps no numbers
+    const numbered = options.key ? keyed : body;
     return this.#post('publish', keyed, timeout, true, (answer) => {
       if (echo === false && answer.position) this.#logs.get(topic)?.mine(answer.position.seq ?? 0);
       return answer;
-    });
+    }, numbered);
   }
 
   /**
@@ -736,7 +880,7 @@ export class Parley {
     const channels = [...this.#channels.values()];
     const subscriptions = channels.map((channel) => channel.wire(this.#logs.get(channel.filter)));
     const { device } = this.#options;
-    const connect = { token: token || undefined, session: this.#session || undefined, device, subscriptions };
+    const connect = { token: token || undefined, session: this.#session || undefined, device, producer: this.#producer, subscriptions };
     link.ask('connect', connect, CONNECT_TIMEOUT, (error, answer) => {
       if (!error) return this.#connected(link, answer);
       if (error.code === 'disconnected') return undefined; // down() is on its way here already
@@ -758,6 +902,7 @@ export class Parley {
     link.connectedAt = this.#clock.now();
     link.expect(answer.ping_seconds ? answer.ping_seconds * 1000 + PING_GRACE : 0);
     this.#session = answer.session ?? '';
+    this.#outbox.numbered = Boolean(answer.producer);
     this.user = answer.user ?? '';
     for (const item of answer.subscriptions ?? []) {
       const channel = this.#channels.get(item.topic);
@@ -888,14 +1033,16 @@ export class Parley {
 
   /**
    * @param {string} name @param {object} body @param {number} timeout milliseconds, 0: none
-   * @param {boolean} resend @param {(answer: any) => any} read @returns {Promise<any>}
+   * @param {boolean} resend @param {(answer: any) => any} read @param {any} [publish] what is sent where it is numbered
+   * @returns {Promise<any>}
    */
-  #post(name, body, timeout, resend, read) {
+  #post(name, body, timeout, resend, read, publish) {
     return new Promise((done, failed) => {
       if (this.#state.state === 'closed') throw new ParleyError('closed', 'the connection is closed');
       const id = ++this.#lastId;
       /** @type {Entry} */
-      const entry = { id, text: JSON.stringify({ id, [name]: body }), resend, timer: null, answer: () => {} };
+      const entry = { id, text: JSON.stringify({ id, [name]: body }), size: 0, resend, timer: null, answer: () => {}, publish };
+      entry.size = entry.text.length;
       entry.answer = (error, answer) => {
         this.#clock.clearTimeout(entry.timer);
         if (error) failed(error);
@@ -1034,7 +1181,16 @@ export class Parley {
   /** @param {any} frame */
   #answered({ id, error: refusal, ...rest }) {
     const error = refusal ? ParleyError.fromWire(refusal) : null;
-    if (this.#outbox.settle(id, error, Object.values(rest)[0]) || !error) return;
+    const link = this.#link;
+    const ours = this.#outbox.answered(id, error, Object.values(rest)[0], (series, wait) => {
+      this.#clock.setTimeout(() => {
+        if (link !== this.#link || !link) return;
+        this.#outbox.restart(series);
+        this.#outbox.pump(link);
+      }, wait);
+    });
+    if (ours && link) this.#outbox.pump(link);
+    if (ours || !error) return;
     // A subscription can fail after it was answered, while it reads history.
     const channel = [...this.#channels.values()].find(({ askedId }) => askedId === id);
     if (channel) this.#refused(channel, error);
