@@ -40,10 +40,13 @@ type Durability uint8
 const (
 	// Memory messages end with the process.
 	Memory Durability = iota
-	// SyncNever messages are written; a killed process loses none, a power cut
-	// what the system had not brought to the disk yet.
+	// SyncNever messages are written when enough of them have come together, and on
+	// the disk when the system thinks fit. A killed process loses the newest,
+	// some tens of kilobytes of all topics; a power cut what the system
+	// had not brought to the disk.
 	SyncNever
-	// SyncInterval messages are written, and on the disk within a second.
+	// SyncInterval messages are on the disk within a second: that much a killed
+	// process or a power cut loses.
 	SyncInterval
 	// SyncAlways messages are on the disk before they are accepted and before
 	// anybody receives them. They survive kill -9 and a power cut.
@@ -140,7 +143,9 @@ type Broker interface {
 // subscriptions to patterns need it: such a subscriber was away, and does not
 // know the names of the topics that came to be meanwhile.
 type Lister interface {
-	// Mark returns the message.Mark that the next message is sure to exceed.
+	// Mark returns a message.Mark up to which every message was handed to the
+	// handler: HandleMessage has returned for it. What is delivered later has a
+	// higher one.
 	Mark(ctx context.Context) (uint64, error)
 	// News returns the topics matching f that keep a message with a higher Mark,
 	// in the order of their names, beginning behind the name from, at most limit

@@ -31,6 +31,7 @@ type Log interface {
 	// entries belong to the caller again when Append returns.
 	Append(entries []Entry, sync bool, done func(error))
 	// Topics returns the topics that match f and q, in the order of their names.
+	// "" matches all, also those of the system.
 	Topics(ctx context.Context, f topic.Filter, q TopicQuery) ([]Head, error)
 	// Read returns messages of a topic; none of a topic there is not.
 	Read(ctx context.Context, name topic.Name, r Range) (Records, error)
@@ -159,3 +160,6 @@ type Trim struct {
 	// KeysBelow is a number: keys of messages below it go.
 	KeysBelow uint64
 }
+
+// Position returns that of the topic's newest message.
+func (h *Head) Position() message.Position { return message.Position{Epoch: h.Epoch, Seq: h.Last} }

@@ -52,10 +52,14 @@ func nameKey(buf []byte, space byte, name string) []byte {
 // nameBounds returns the keys between which all names stand that f matches and
 // that come after from.
 func nameBounds(space byte, f topic.Filter, from topic.Name) (lower, upper []byte) {
-	if !f.Wildcard() {
+	switch {
+	case f == "":
+		lower = []byte{space}
+		upper = behind(lower)
+	case !f.Wildcard():
 		lower = nameKey(nil, space, string(f))
 		upper = append(nameKey(nil, space, string(f)), 0)
-	} else {
+	default:
 		prefix := string(f)[:strings.IndexAny(string(f), "+#")]
 		lower = nameKey(nil, space, prefix)
 		upper = behind(lower)

@@ -190,7 +190,7 @@ func (l *topicLog) Topics(ctx context.Context, f topic.Filter, q store.TopicQuer
 		return nil, store.ErrClosed
 	}
 	defer l.db.unuse()
-	if !f.Wildcard() {
+	if f != "" && !f.Wildcard() {
 		return l.one(string(f), q)
 	}
 	lower, upper := nameBounds(spaceTopics, f, q.From)
@@ -201,7 +201,7 @@ func (l *topicLog) Topics(ctx context.Context, f topic.Filter, q store.TopicQuer
 	var out []store.Head
 	for ok := it.First(); ok && err == nil && (q.Limit == 0 || len(out) < q.Limit); ok = it.Next() {
 		name := string(it.Key()[1:])
-		if !f.Matches(topic.Name(name)) {
+		if f != "" && !f.Matches(topic.Name(name)) {
 			continue
 		}
 		var found []store.Head
