@@ -59,10 +59,10 @@ func (w *flow) arriveAny(d *hub.Delivery, to taker) {
 	case w.acks != nil && d.Kept:
 		w.arriveFirst(d, to)
 	case w.stuck && spills(d):
-		w.owe(m.Topic, &line{epoch: m.Epoch, sent: m.Prev})
+		w.owe(m.Topic, &line{epoch: m.Epoch, sent: m.Prev, came: m.Seq})
 	case !w.pass(d, to):
 		w.stuck, w.ask = true, true
-		w.owe(m.Topic, &line{epoch: m.Epoch, sent: m.Prev})
+		w.owe(m.Topic, &line{epoch: m.Epoch, sent: m.Prev, came: m.Seq})
 	}
 }
 
@@ -71,16 +71,17 @@ func (w *flow) arriveLine(l *line, d *hub.Delivery, to taker) {
 	m := d.Message
 	switch {
 	case l.owed:
+		l.came = m.Seq
 		if w.rare.collecting && w.rare.reading == m.Topic {
 			w.wait(d)
 		}
 		return
 	case !w.isNew(l, m):
-	case l.unsure && m.Prev > l.sent, !w.hand(l, d, to):
+	case !w.hand(l, d, to):
+		l.came = m.Seq
 		w.owe(m.Topic, l)
 		return
 	}
-	l.unsure = false
 	if l.acked == nil && m.Seq >= l.sent {
 		delete(w.rare.many.lines, m.Topic)
 	}
@@ -153,8 +154,10 @@ func (w *flow) chooseAny() (job, bool) {
 	return job{}, false
 }
 
-// done reports whether all that arrived was acknowledged.
-func (l *line) done() bool { return !l.owed && l.acked != nil && l.acked.open.len() == 0 }
+// done reports whether all that is known of was acknowledged.
+func (l *line) done() bool {
+	return !l.owed && l.acked != nil && l.acked.open.len() == 0 && l.sent >= l.acked.found
+}
 
 // caughtUp forgets that a topic, the first of the queue, is owed.
 func (w *flow) caughtUp(topic string) {
@@ -163,7 +166,7 @@ func (w *flow) caughtUp(topic string) {
 	if len(y.queue) == 0 {
 		y.queue = nil
 	}
-	if l := y.lines[topic]; l.acked == nil {
+	if l := y.lines[topic]; l.acked == nil && l.came >= l.sent { // else what was read is still to come live
 		delete(y.lines, topic)
 	}
 }
@@ -177,22 +180,8 @@ func (w *flow) news(list []broker.News, last bool) {
 	y := w.rare.many
 	for _, n := range list {
 		topic := string(n.Topic)
-		y.from = topic
-		l := y.lines[topic]
-		switch {
-		case l == nil:
-			l = &line{epoch: n.Position.Epoch, sent: n.After, acked: &acked{seq: n.After}}
-		case l.owed || !l.unsure:
-			continue // it is known better by now
-		case l.epoch != n.Position.Epoch:
-			w.restart(l, n.Position.Epoch, n.After)
-		case l.sent < n.After:
-			l.sent, l.acked.seq = n.After, n.After
-		}
-		l.unsure = false
-		y.lines[topic] = l
-		if l.sent < n.Position.Seq {
-			w.owe(topic, l)
+		if y.from = topic; y.lines[topic] == nil { // else more is known by now
+			w.owe(topic, &line{epoch: n.Position.Epoch, sent: n.After, acked: &acked{seq: n.After}})
 		}
 	}
 	if last {
@@ -208,11 +197,22 @@ func (w *flow) compacted(mark uint64, list []broker.News) {
 		return
 	}
 	y := w.rare.many
+	for topic, l := range y.lines {
+		if l.acked.found > l.sent && !l.owed { // it was found the last time, has not come yet, and may have expired
+			w.owe(topic, l)
+		}
+	}
 	newest := make(map[string]broker.News, len(list))
 	for _, n := range list {
-		newest[string(n.Topic)] = n
-		if y.lines[string(n.Topic)] == nil { // on its way
-			y.lines[string(n.Topic)] = &line{epoch: n.Position.Epoch, sent: n.After, acked: &acked{seq: n.After}, unsure: true}
+		topic := string(n.Topic)
+		newest[topic] = n
+		l := y.lines[topic]
+		if l == nil { // on its way
+			l = &line{epoch: n.Position.Epoch, sent: n.After, acked: &acked{seq: n.After}}
+			y.lines[topic] = l
+		}
+		if l.epoch == n.Position.Epoch {
+			l.acked.found = n.Position.Seq
 		}
 	}
 	for topic, sent := range y.before {
@@ -220,7 +220,7 @@ func (w *flow) compacted(mark uint64, list []broker.News) {
 		if l == nil || !l.done() || l.sent != sent {
 			continue
 		}
-		if n, ok := newest[topic]; !ok || l.epoch == n.Position.Epoch && l.sent >= n.Position.Seq {
+		if n, ok := newest[topic]; !ok || l.epoch == n.Position.Epoch {
 			delete(y.lines, topic)
 		}
 	}

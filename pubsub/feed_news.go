@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/parleyhq/parley/broker"
@@ -50,12 +51,15 @@ func (f *Feed) openAny(ctx context.Context, r Request) (Start, error) {
 	return start, nil
 }
 
-// resume makes y begin where an earlier feed ended.
+// resume makes y begin where an earlier feed ended: the topics it names go on
+// from there, all others from the mark.
 func (y *many) resume(saved store.Subscription) {
 	y.base, y.scanning, y.compactAt = saved.Mark, true, compactFrom
 	for name, at := range saved.Acked {
-		y.lines[name] = &line{epoch: at.Epoch, sent: at.Seq, acked: &acked{seq: at.Seq}, unsure: true}
+		y.lines[name] = &line{epoch: at.Epoch, sent: at.Seq, acked: &acked{seq: at.Seq}, owed: true}
+		y.queue = append(y.queue, name)
 	}
+	slices.Sort(y.queue)
 }
 
 // setAny tells the flow of a pattern how it begins.
@@ -67,11 +71,9 @@ func (f *Feed) setAny(y *many, kept []*hub.Delivery) {
 		for name, l := range r.many.lines {
 			if y.lines[name] == nil {
 				y.lines[name] = l
-			} else {
-				y.lines[name].owed = true
+				y.queue = append(y.queue, name)
 			}
 		}
-		y.queue = r.many.queue
 	}
 	r.many, r.kept = y, kept
 }

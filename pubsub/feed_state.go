@@ -55,19 +55,21 @@ const (
 
 // line is how far one topic has got.
 type line struct {
-	epoch string
-	sent  uint64 // everything up to it was handed over, or is not for this receiver
-	acked *acked // nil when nothing is acknowledged
-	owed  bool
-	// unsure: sent comes from another time; a message that does not follow it
-	// shows that more is owed. unknown: sent is not known.
-	unsure, unknown bool
+	epoch   string
+	sent    uint64 // everything up to it was handed over, or is not for this receiver
+	came    uint64 // the newest that has arrived while it was owed
+	acked   *acked // nil when nothing is acknowledged
+	owed    bool
+	unknown bool // sent is not
 }
 
 // acked is what a receiver has and has not acknowledged of one topic.
 type acked struct {
 	seq  uint64
 	open seqs // handed over since, oldest first
+	// found is the newest message of a pattern's topic that is known to be in the
+	// log, though it may not have arrived.
+	found uint64
 }
 
 // window bounds what is handed over and not acknowledged.
@@ -276,7 +278,7 @@ func (w *flow) greet(to taker) {
 		}
 		return
 	}
-	w.one.owed, r.collecting = true, true
+	w.one.owed = true
 	if first := r.first; first != nil {
 		r.first = nil
 		w.page(*first, to)
@@ -346,12 +348,12 @@ func (w *flow) page(p page, to taker) {
 	if l.unknown || l.epoch != p.position.Epoch {
 		w.restart(l, p.position.Epoch, p.after)
 	}
-	l.unsure, l.unknown = false, false
+	l.unknown = false
 	if p.gap != nil {
 		to.take(p.gap)
 	}
 	for _, d := range p.list {
-		if d.Message.Seq > l.sent && !w.hand(l, d, to) {
+		if !w.hand(l, d, to) {
 			w.pause()
 			return
 		}
