@@ -3,6 +3,7 @@ package localbroker
 import (
 	"context"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/parleyhq/parley/broker"
@@ -82,7 +83,7 @@ func (l *stream) begin(q broker.Query) (page broker.Page, after uint64, read boo
 func (l *stream) read(q broker.Query, now time.Time) broker.Page {
 	l.trim(now)
 	page, after, read := l.begin(q)
-	if read {
+	if read && q.Limit > 0 {
 		page.Messages, page.More = choose(l.kept, after, q, now)
 	}
 	return page
@@ -90,8 +91,12 @@ func (l *stream) read(q broker.Query, now time.Time) broker.Page {
 
 // choose returns the messages of the selection.
 func choose(kept []*message.Message, after uint64, q broker.Query, now time.Time) (chosen []*message.Message, more bool) {
+	kept = kept[sort.Search(len(kept), func(i int) bool { return kept[i].Seq > after }):]
 	for _, m := range kept {
-		if m.Seq > after && (q.Before == 0 || m.Seq < q.Before) && !m.Expired(now) {
+		if q.Before != 0 && m.Seq >= q.Before || !q.Newest && len(chosen) > q.Limit {
+			break
+		}
+		if !m.Expired(now) {
 			chosen = append(chosen, m)
 		}
 	}
