@@ -25,17 +25,30 @@ func (s *Session) call(id uint64, c *parleyv1.Call) {
 		s.refuse(id, tooMany.After(time.Second))
 		return
 	}
-	if !s.m.Router.Acquire() {
+	if refusal := s.acquire("call"); refusal != nil {
 		s.calls.Add(-1)
-		s.refuse(id, protocol.Overloaded.Errorf("call: this node works on as many requests as it may: try again").After(time.Second))
+		s.refuse(id, refusal)
 		return
 	}
 	who := s.Identity()
 	s.m.calls.Go(func() {
+		defer s.finished()
 		defer s.calls.Add(-1)
 		defer s.m.Router.Release()
 		s.answer(id, who, c)
 	})
+}
+
+// acquire takes what running a handler takes, or tells why it cannot run.
+func (s *Session) acquire(what string) *protocol.Error {
+	if refusal := s.begins(); refusal != nil {
+		return refusal
+	}
+	if s.m.Router.Acquire() {
+		return nil
+	}
+	s.finished()
+	return protocol.Overloaded.Errorf("%s: this node works on as many requests as it may: try again", what).After(time.Second)
 }
 
 func (s *Session) answer(id uint64, who auth.Identity, c *parleyv1.Call) {
@@ -53,10 +66,11 @@ func (s *Session) answer(id uint64, who auth.Identity, c *parleyv1.Call) {
 // routed runs the handler of a published message before the commands that
 // follow it, so that what one client publishes takes effect in its order.
 func (s *Session) routed(id uint64, who auth.Identity, c *parleyv1.Publish) {
-	if !s.m.Router.Acquire() {
-		s.refuse(id, protocol.Overloaded.Errorf("publish: this node works on as many requests as it may: try again").After(time.Second))
+	if refusal := s.acquire("publish"); refusal != nil {
+		s.refuse(id, refusal)
 		return
 	}
+	defer s.finished()
 	defer s.m.Router.Release()
 	ctx, stop := s.deadline(0)
 	defer stop()

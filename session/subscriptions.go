@@ -3,26 +3,35 @@ package session
 import (
 	"iter"
 
+	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/pubsub/receipts"
+	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/topic"
 )
 
 // subscription is one filter a client receives.
 type subscription struct {
 	feed     *pubsub.Feed
-	qos      uint32
-	presence bool
+	receipts *receipts.Watcher // nil unless the client wants to know
+	qos      uint8
 }
 
-// saved tells where the subscription goes on: at QoS 1 behind what the client
+// close ends it.
+func (sub *subscription) close(topics *pubsub.Service) {
+	sub.feed.Close()
+	if sub.receipts != nil {
+		topics.UnwatchReceipts(sub.receipts)
+	}
+}
+
+// saved tells what it is and where it goes on: at QoS 1 behind what the client
 // has acknowledged, at QoS 0 from now, for what is on a cable that was cut is
 // known to nobody. A client that counts for itself says where to go on in its
 // connect command.
-func (sub *subscription) saved() saved {
-	filter := sub.feed.Filter()
-	out := saved{filter: string(filter), qos: sub.qos, presence: sub.presence}
-	if at, ok := sub.feed.Saved().Acked[string(filter)]; ok {
-		out.at = &at
-	}
+func (sub *subscription) saved() store.Subscription {
+	out := sub.feed.Saved()
+	out.Receipts = sub.receipts != nil
 	return out
 }
 
@@ -82,4 +91,33 @@ func (ss *subscriptions) all() iter.Seq[*subscription] {
 			}
 		}
 	}
+}
+
+// acknowledging appends those that a message of a topic may have come through
+// and that are to be acknowledged.
+func (ss *subscriptions) acknowledging(to []*subscription, name string) []*subscription {
+	for sub := range ss.all() {
+		f := sub.feed.Filter()
+		if sub.qos > 0 && (string(f) == name || f.Wildcard() && f.Matches(topic.Name(name))) {
+			to = append(to, sub)
+		}
+	}
+	return to
+}
+
+// maxRepeated is how far back a cursor is looked for that has moved again.
+const maxRepeated = 8
+
+// cursors are those that have moved and that the store does not know of yet,
+// in the order in which they moved.
+type cursors []store.Ack
+
+func (cs *cursors) move(session, filter, name string, at message.Position) {
+	for i := len(*cs) - 1; i >= max(0, len(*cs)-maxRepeated); i-- {
+		if c := &(*cs)[i]; c.Topic == name && c.Filter == filter {
+			c.Position = at
+			return
+		}
+	}
+	*cs = append(*cs, store.Ack{Session: session, Filter: filter, Topic: name, Position: at})
 }

@@ -121,6 +121,10 @@ func (v *Vault) Recall(ctx context.Context, id string, now time.Time) (r *store.
 	return r, stored, nil
 }
 
+// Unwritten reports whether something of the session is on its way to the
+// store.
+func (v *Vault) Unwritten(id string) bool { return v.unwritten(id) != nil }
+
 // unwritten returns a copy of what the store does not have yet.
 func (v *Vault) unwritten(id string) *entry {
 	v.mu.Lock()

@@ -61,14 +61,14 @@ func (v *Vault) write() {
 	v.mu.Unlock()
 }
 
-// errTaken answers who waits for a session that somebody else holds by now.
-var errTaken = errors.New("a newer connection has taken the session over")
+// ErrTaken answers who waits for a session that somebody else holds by now.
+var ErrTaken = errors.New("a newer connection has taken the session over")
 
 func (v *Vault) hand(e *entry) {
 	record := e.record
 	if e.source != nil {
 		if record = e.source.Record(); record == nil {
-			e.answer(errTaken)
+			e.answer(ErrTaken)
 			return
 		}
 	}

@@ -60,6 +60,13 @@ func New(l Limits) *Store {
 // Sessions is described at store.Store.
 func (s *Store) Sessions() store.Sessions { return &s.sessions }
 
+// Len returns how many sessions there are.
+func (s *Store) Len() int {
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	return len(s.sessions.byID)
+}
+
 // Receipts is described at store.Store.
 func (s *Store) Receipts() store.Receipts { return &s.receipts }
 
