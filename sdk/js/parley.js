@@ -842,7 +842,7 @@ export class Parley {
       const token = await this.#credentials();
       const Socket = await this.#socketClass();
       if (turn !== this.#turn) return;
-      socket = new Socket(this.#url, [SUBPROTOCOL], { headers: this.#options.headers });
+      socket = new Socket(this.#url, [SUBPROTOCOL], { headers: this.#options.headers, compress: this.#options.compress });
       this.#link = new Link(socket, this.#clock, () => ++this.#lastId, {
         opened: (link) => this.#hello(link, token),
         frame: (_, frame) => this.#frame(frame),
@@ -868,8 +868,9 @@ export class Parley {
 
   /** @returns {Promise<import('./types.d.ts').SocketClass>} */
   async #socketClass() {
-    const { WebSocket: given, headers } = this.#options;
-    const own = given ?? (headers ? undefined : this.#surroundings.WebSocket);
+    const { WebSocket: given, headers, compress } = this.#options;
+    const special = headers || (compress && this.#surroundings.process?.versions?.node);
+    const own = given ?? (special ? undefined : this.#surroundings.WebSocket);
     if (own) return own;
     const module = await import(/* @vite-ignore */ new URL('./node-websocket.js', import.meta.url).href);
     return module.NodeWebSocket;

@@ -100,6 +100,7 @@ export type SocketClass = new (url: string, protocols: string[], options?: any) 
 /** The part of a browser's window that is used; all of it may be missing. */
 export interface Surroundings {
   WebSocket?: any;
+  process?: { versions?: { node?: string } };
   location?: { href: string };
   navigator?: { onLine?: boolean };
   document?: {
@@ -120,6 +121,8 @@ export interface Options {
   device?: string;
   /** Headers of the handshake. Only outside browsers, which do not allow it. */
   headers?: Record<string, string>;
+  /** Ask the server to compress messages, which it may decline. Only for Node: browsers ask by themselves. */
+  compress?: boolean;
   /** Another WebSocket implementation. */
   WebSocket?: SocketClass;
   /** How many publishes and calls may wait for an answer. 5000 when absent. */
