@@ -46,12 +46,13 @@ type Options struct {
 
 // DB is one database. Methods may be called concurrently.
 type DB struct {
-	dir     string
-	log     *slog.Logger
-	pebble  *pebble.DB
-	watch   io.Closer // of the disk's health
-	every   time.Duration
-	failure atomic.Pointer[error]
+	dir      string
+	readOnly bool
+	log      *slog.Logger
+	pebble   *pebble.DB
+	watch    io.Closer // of the disk's health
+	every    time.Duration
+	failure  atomic.Pointer[error]
 	// corrupted counts what Pebble found damaged.
 	corrupted atomic.Int64
 
@@ -60,10 +61,14 @@ type DB struct {
 	topics *topicLog
 	locks  *locks
 	epochs *epochs
+	ledger ledger
 
-	dirty   atomic.Bool // something was written that nobody waits for
+	rotated chan struct{} // a new write-ahead log was begun
+	dirty   atomic.Bool   // something was written since the last stamp
 	syncs   chan waiting
+	closing atomic.Bool
 	stop    chan struct{}
+	ticking sync.WaitGroup
 	running sync.WaitGroup
 }
 
@@ -95,13 +100,21 @@ func Open(dir string, o Options) (*DB, error) {
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = 64 << 20
 	}
-	db := &DB{dir: dir, log: o.Log, every: o.SyncEvery, locks: newLocks(), syncs: make(chan waiting, maxSyncs), stop: make(chan struct{})}
+	db := &DB{
+		dir: dir, readOnly: o.ReadOnly, log: o.Log, every: o.SyncEvery, locks: newLocks(),
+		syncs: make(chan waiting, maxSyncs), rotated: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref() // the database holds it
 	po := db.options(o, cache)
 	po.FS, db.watch = vfs.WithDiskHealthChecks(cmp.Or(o.fs, vfs.Default), slowDisk, nil, func(info vfs.DiskSlowInfo) {
 		db.log.Warn("the disk is slow", "info", info.String())
 	})
+	if !o.ReadOnly {
+		if err := examine(po.FS, dir, po); err != nil {
+			return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.watch.Close())
+		}
+	}
 	opened, err := pebble.Open(dir, po)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.watch.Close())
@@ -110,15 +123,23 @@ func Open(dir string, o Options) (*DB, error) {
 	if err := db.failed(); err != nil {
 		return nil, errors.Join(err, db.shut(context.Background()))
 	}
-	if db.topics, err = openLog(db); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.shut(context.Background()))
-	}
-	if db.epochs, err = openEpochs(db); err != nil {
+	if err := db.openParts(po.FS); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.shut(context.Background()))
 	}
 	db.running.Go(db.syncLoop)
-	db.running.Go(db.intervalLoop)
+	db.ticking.Go(db.intervalLoop)
 	return db, nil
+}
+
+func (db *DB) openParts(files vfs.FS) (err error) {
+	if db.topics, err = openLog(db); err != nil {
+		return err
+	}
+	if db.epochs, err = openEpochs(db); err != nil || db.readOnly {
+		return err
+	}
+	db.ledger, err = openLedger(db, files)
+	return err
 }
 
 // options are Pebble's. What they do not say is as Pebble thinks best.
@@ -165,6 +186,12 @@ func (db *DB) listener() *pebble.EventListener {
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			db.corrupted.Add(1)
 			db.log.Error("the store is damaged: run parley check", "damage", info.String())
+		},
+		WALCreated: func(pebble.WALCreateInfo) {
+			select {
+			case db.rotated <- struct{}{}:
+			default:
+			}
 		},
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 			db.log.Warn("the disk cannot keep up: writers wait", "reason", info.Reason)
@@ -235,6 +262,7 @@ const (
 	whenever urgency = iota // when the system thinks fit
 	soon                    // within Options.SyncEvery
 	now                     // before done is called
+	stamping                // as now, and there is nothing new to stamp
 )
 
 // commit writes a batch, which it owns afterwards. done may be nil; it is called
@@ -251,8 +279,8 @@ func (db *DB) commit(b *pebble.Batch, u urgency, done func(error)) {
 		return
 	}
 	defer db.unuse()
-	w := waiting{batch: b, done: done, sync: u == now}
-	if w.err = db.apply(b, w.sync); w.err == nil && u == soon {
+	w := waiting{batch: b, done: done, sync: u >= now}
+	if w.err = db.apply(b, w.sync); w.err == nil && (u == soon || u == now) {
 		db.dirty.Store(true)
 	}
 	db.syncs <- w
@@ -305,9 +333,14 @@ func (db *DB) intervalLoop() {
 	for {
 		select {
 		case <-db.stop:
+			db.flushWrites()
 			return
 		case <-tick.C:
 			db.flushWrites()
+		case <-db.rotated:
+			if !db.readOnly && db.failed() == nil {
+				db.stamp(true)
+			}
 		}
 	}
 }
@@ -317,22 +350,20 @@ func (db *DB) flushWrites() {
 	if !db.dirty.Swap(false) || db.failed() != nil {
 		return
 	}
-	b := db.pebble.NewBatch()
-	_ = b.LogData(nil, nil)
-	db.commit(b, now, nil)
+	db.stamp(false)
 }
 
 // Close writes what is still to be written and releases everything. It may be called
 // more than once.
 func (db *DB) Close(ctx context.Context) error {
-	db.mu.Lock()
-	closed := db.closed
-	db.closed = true
-	db.mu.Unlock()
-	if closed {
+	if db.closing.Swap(true) {
 		return nil
 	}
 	close(db.stop)
+	db.ticking.Wait()
+	db.mu.Lock()
+	db.closed = true
+	db.mu.Unlock()
 	close(db.syncs) // commit holds mu while it sends
 	db.running.Wait()
 	return db.shut(ctx)
@@ -347,7 +378,11 @@ func (db *DB) shut(ctx context.Context) error {
 				shut <- fmt.Errorf("close the store: %v", r)
 			}
 		}()
-		shut <- errors.Join(db.pebble.Close(), db.watch.Close())
+		err := errors.Join(db.pebble.Close(), db.watch.Close())
+		if db.ledger.file != nil {
+			err = errors.Join(err, db.ledger.file.Close())
+		}
+		shut <- err
 	}()
 	select {
 	case err := <-shut:
