@@ -16,6 +16,7 @@ func transports() []func(*Server) door {
 		webSocketDoor,
 		restDoor,
 		sseDoor,
+		frameDoor,
 	}
 }
 

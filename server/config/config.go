@@ -20,6 +20,7 @@ import (
 // same name; a test keeps the two alike.
 type Config struct {
 	Addr           string         `koanf:"addr"`
+	FrameAddr      string         `koanf:"frame_addr"`
 	Data           string         `koanf:"data"`
 	Node           string         `koanf:"node"`
 	Broker         string         `koanf:"broker"`

@@ -40,6 +40,7 @@ func Settings() []Setting {
 func basics() []Setting {
 	return []Setting{
 		{Key: "addr", Doc: "Where to listen, as host:port. `:8080` listens on every network of the machine."},
+		{Key: "frame_addr", Doc: "Where to listen for devices that speak framed TCP, as `:7070`. Not set: nowhere."},
 		{Key: "data", Doc: "The folder for everything that lasts: keys and the community's database. One process at a time uses it."},
 		{Key: "node", Default: "the host's name", Doc: "The name of this process in logs, metrics and answers."},
 		{Key: "broker", Doc: "The engine that numbers, keeps and carries messages. Today there is `memory:`: histories end with the process."},

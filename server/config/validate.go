@@ -60,12 +60,17 @@ func (l *loader) item(key string, i int) string {
 }
 
 func (l *loader) validateAddress(c Config) {
-	_, port, err := net.SplitHostPort(c.Addr)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		l.problemf("addr", "addr: %q is no address: write host:port, as 127.0.0.1:8080 or :8080", c.Addr)
+	for key, addr := range map[string]string{"addr": c.Addr, "frame_addr": c.FrameAddr} {
+		if addr == "" && key != "addr" {
+			continue // it is not wanted
+		}
+		_, port, err := net.SplitHostPort(addr)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil {
+			l.problemf(key, "%s: %q is no address: write host:port, as 127.0.0.1:8080 or :8080", key, addr)
+		}
 	}
 }
 
