@@ -23,6 +23,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/pebblestore/frames"
 )
 
 // Options are how a database is opened; zero values take the defaults.
@@ -163,7 +164,7 @@ func (db *DB) options(o Options, cache *pebble.Cache) *pebble.Options {
 		WALBytesPerSync: 0, // every group is synced anyway
 		// Half of the processors belong to those who publish and receive.
 		CompactionConcurrencyRange: func() (lower, upper int) { return 1, 2 },
-		Merger:                     merger(),
+		Merger:                     frames.Merger(),
 		Logger:                     pebbleLogger{log: o.Log, fail: db.fail},
 		EventListener:              db.listener(),
 		ReadOnly:                   o.ReadOnly,

@@ -9,6 +9,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/parleyhq/parley/store/pebblestore/wire"
 )
 
 // ErrDamaged tells that a database cannot be opened without losing something
@@ -55,7 +57,7 @@ func readLedger(files vfs.FS, dir string) (uint64, error) {
 	}
 	b := make([]byte, 12)
 	_, readErr := f.ReadAt(b, 0)
-	if body, ok := verified(b); ok && readErr == nil {
+	if body, ok := wire.Verified(b); ok && readErr == nil {
 		return binary.LittleEndian.Uint64(body), f.Close()
 	}
 	return 0, f.Close()
@@ -122,9 +124,9 @@ func (db *DB) anchored() (last uint64, err error) {
 	before := uint64(0)
 	if it.Last() {
 		last = binary.BigEndian.Uint64(it.Key()[len(lower):])
-		body, ok := verified(it.Value())
+		body, ok := wire.Verified(it.Value())
 		if !ok || len(body) != 8 {
-			err = errDamaged
+			err = wire.ErrDamaged
 		} else {
 			before = binary.LittleEndian.Uint64(body)
 		}

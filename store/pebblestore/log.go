@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/pebblestore/wire"
 )
 
 // topicLog is the log part of a database.
@@ -64,15 +65,15 @@ func (db *DB) number(key string) (uint64, error) {
 	if err != nil || !found {
 		return 0, err
 	}
-	body, ok := verified(b)
+	body, ok := wire.Verified(b)
 	if !ok || len(body) != 8 {
-		return 0, fmt.Errorf("read %q: %w", key, errDamaged)
+		return 0, fmt.Errorf("read %q: %w", key, wire.ErrDamaged)
 	}
 	return binary.LittleEndian.Uint64(body), nil
 }
 
 func numberValue(n uint64) []byte {
-	return sealed(binary.LittleEndian.AppendUint64(nil, n))
+	return wire.Sealed(binary.LittleEndian.AppendUint64(nil, n))
 }
 
 // get returns a copy of the value under a key.

@@ -2,12 +2,11 @@ package pebblestore
 
 import (
 	"encoding/binary"
-	"errors"
-	"hash/crc32"
 	"slices"
 
 	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/pebblestore/wire"
 )
 
 // A record is one message as it is stored:
@@ -42,10 +41,6 @@ const (
 	flagHeaders
 )
 
-var errDamaged = errors.New("the record is damaged")
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // appendRecord adds m's record to buf; before is the end of the record before it.
 func appendRecord(buf, key []byte, m *message.Message, before uint64) (_ []byte, end uint64) {
 	start := len(buf)
@@ -69,16 +64,16 @@ func appendRecord(buf, key []byte, m *message.Message, before uint64) (_ []byte,
 	if m.ExpiresAt != 0 {
 		buf = binary.AppendVarint(buf, m.ExpiresAt)
 	}
-	buf = appendText(buf, m.ID)
-	buf = appendText(buf, m.Type)
-	buf = appendText(buf, m.From)
+	buf = wire.AppendText(buf, m.ID)
+	buf = wire.AppendText(buf, m.Type)
+	buf = wire.AppendText(buf, m.From)
 	if m.Except != "" {
-		buf = appendText(buf, m.Except)
+		buf = wire.AppendText(buf, m.Except)
 	}
 	if len(m.Headers) > 0 {
 		buf = binary.AppendUvarint(buf, uint64(len(m.Headers)))
 		for k, v := range m.Headers {
-			buf = appendText(appendText(buf, k), v)
+			buf = wire.AppendText(wire.AppendText(buf, k), v)
 		}
 	}
 	buf = binary.AppendUvarint(buf, uint64(len(m.Payload)))
@@ -87,16 +82,8 @@ func appendRecord(buf, key []byte, m *message.Message, before uint64) (_ []byte,
 	record := buf[start:]
 	end = before + uint64(len(record))
 	binary.LittleEndian.PutUint64(record[5:], end)
-	binary.LittleEndian.PutUint32(record[1:], checksum(key, record[5:]))
+	binary.LittleEndian.PutUint32(record[1:], wire.Checksum(key, record[5:]))
 	return buf, end
-}
-
-func appendText(buf []byte, s string) []byte {
-	return append(binary.AppendUvarint(buf, uint64(len(s))), s...)
-}
-
-func checksum(key, rest []byte) uint32 {
-	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, rest)
 }
 
 // header is the part of a record that can be read without the rest.
@@ -109,8 +96,8 @@ type header struct {
 // readHeader verifies a record and returns its header.
 func readHeader(key, record []byte) (header, error) {
 	if len(record) < headerSize || record[0] != recordVersion ||
-		binary.LittleEndian.Uint32(record[1:]) != checksum(key, record[5:]) {
-		return header{}, errDamaged
+		binary.LittleEndian.Uint32(record[1:]) != wire.Checksum(key, record[5:]) {
+		return header{}, wire.ErrDamaged
 	}
 	return header{
 		end:  binary.LittleEndian.Uint64(record[5:]),
@@ -127,72 +114,32 @@ func decodeRecord(key, record []byte) (m *message.Message, behind uint64, err er
 		return nil, 0, err
 	}
 	m = &message.Message{Mark: h.mark, Time: h.time, Binary: h.flags&flagBinary != 0, Retain: h.flags&flagRetain != 0}
-	c := cursor{rest: append([]byte(nil), record[headerSize:]...)}
-	behind = c.uvarint()
+	c := wire.Reader{Rest: append([]byte(nil), record[headerSize:]...)}
+	behind = c.Uvarint()
 	if h.flags&flagExpires != 0 {
-		m.ExpiresAt = c.varint()
+		m.ExpiresAt = c.Varint()
 	}
-	m.ID, m.Type, m.From = c.text(), c.text(), c.text()
+	m.ID, m.Type, m.From = c.Text(), c.Text(), c.Text()
 	if h.flags&flagExcept != 0 {
-		m.Except = c.text()
+		m.Except = c.Text()
 	}
 	if h.flags&flagHeaders != 0 {
-		n := c.uvarint()
+		n := c.Uvarint()
 		if n > maxHeaders {
-			return nil, 0, errDamaged
+			return nil, 0, wire.ErrDamaged
 		}
 		m.Headers = make(map[string]string, n)
 		for range n {
-			k := c.text()
-			m.Headers[k] = c.text()
+			k := c.Text()
+			m.Headers[k] = c.Text()
 		}
 	}
-	m.Payload = c.bytes()
-	if c.bad || len(c.rest) > 0 {
-		return nil, 0, errDamaged
+	m.Payload = c.Bytes()
+	if c.Bad || len(c.Rest) > 0 {
+		return nil, 0, wire.ErrDamaged
 	}
 	return m, behind, nil
 }
-
-// cursor reads what appendRecord and its like wrote.
-type cursor struct {
-	rest []byte
-	bad  bool
-}
-
-func (c *cursor) uvarint() uint64 {
-	v, n := binary.Uvarint(c.rest)
-	if n <= 0 {
-		c.bad, c.rest = true, nil
-		return 0
-	}
-	c.rest = c.rest[n:]
-	return v
-}
-
-func (c *cursor) varint() int64 {
-	v, n := binary.Varint(c.rest)
-	if n <= 0 {
-		c.bad, c.rest = true, nil
-		return 0
-	}
-	c.rest = c.rest[n:]
-	return v
-}
-
-// bytes returns a part of rest, which nobody may append to.
-func (c *cursor) bytes() []byte {
-	n := c.uvarint()
-	if n > uint64(len(c.rest)) {
-		c.bad, c.rest = true, nil
-		return nil
-	}
-	b := c.rest[:n:n]
-	c.rest = c.rest[n:]
-	return b
-}
-
-func (c *cursor) text() string { return string(c.bytes()) }
 
 // meta is what is known of a topic beside its messages.
 type meta struct {
@@ -212,56 +159,41 @@ func appendMeta(buf []byte, m meta) []byte {
 	for _, v := range []uint64{m.id, m.floor, m.floorEnd, m.keep.Count, uint64(m.keep.Bytes), uint64(m.keep.Age)} {
 		buf = binary.AppendUvarint(buf, v)
 	}
-	buf = appendText(buf, m.epoch)
-	return binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf[start:], castagnoli))
+	buf = wire.AppendText(buf, m.epoch)
+	return wire.Seal(buf, start)
 }
 
 func decodeMeta(b []byte) (meta, error) {
-	body, ok := verified(b)
+	body, ok := wire.Verified(b)
 	if !ok || body[0] != metaVersion {
-		return meta{}, errDamaged
+		return meta{}, wire.ErrDamaged
 	}
-	c := cursor{rest: body[1:]}
-	m := meta{id: c.uvarint(), floor: c.uvarint(), floorEnd: c.uvarint()}
-	m.keep = store.Keep{Count: c.uvarint(), Bytes: int64(c.uvarint()), Age: int64(c.uvarint())}
-	if m.epoch = c.text(); c.bad {
-		return meta{}, errDamaged
+	c := wire.Reader{Rest: body[1:]}
+	m := meta{id: c.Uvarint(), floor: c.Uvarint(), floorEnd: c.Uvarint()}
+	m.keep = store.Keep{Count: c.Uvarint(), Bytes: int64(c.Uvarint()), Age: int64(c.Uvarint())}
+	if m.epoch = c.Text(); c.Bad {
+		return meta{}, wire.ErrDamaged
 	}
 	return m, nil
-}
-
-// verified returns b without the checksum at its end, if that is right and
-// something is left.
-func verified(b []byte) ([]byte, bool) {
-	n := len(b) - 4
-	if n < 1 || binary.LittleEndian.Uint32(b[n:]) != crc32.Checksum(b[:n], castagnoli) {
-		return nil, false
-	}
-	return b[:n], true
-}
-
-// sealed adds a checksum to a value.
-func sealed(b []byte) []byte {
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 // appendUse is the value under a key: who used which until when.
 func appendUse(buf []byte, from, key string, until int64) []byte {
 	start := len(buf)
 	buf = binary.AppendVarint(buf, until)
-	buf = appendText(appendText(buf, from), key)
-	return binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf[start:], castagnoli))
+	buf = wire.AppendText(wire.AppendText(buf, from), key)
+	return wire.Seal(buf, start)
 }
 
 func decodeUse(b []byte) (k store.Key, err error) {
-	body, ok := verified(b)
+	body, ok := wire.Verified(b)
 	if !ok {
-		return k, errDamaged
+		return k, wire.ErrDamaged
 	}
-	c := cursor{rest: body}
-	k.Until, k.From, k.Key = c.varint(), c.text(), c.text()
-	if c.bad {
-		return k, errDamaged
+	c := wire.Reader{Rest: body}
+	k.Until, k.From, k.Key = c.Varint(), c.Text(), c.Text()
+	if c.Bad {
+		return k, wire.ErrDamaged
 	}
 	return k, nil
 }
@@ -270,18 +202,18 @@ func decodeUse(b []byte) (k store.Key, err error) {
 func appendProducer(buf []byte, epoch, n, seq uint64) []byte {
 	start := len(buf)
 	buf = binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(buf, epoch), n), seq)
-	return binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf[start:], castagnoli))
+	return wire.Seal(buf, start)
 }
 
 func decodeProducer(b []byte) (p store.Producer, err error) {
-	body, ok := verified(b)
+	body, ok := wire.Verified(b)
 	if !ok {
-		return p, errDamaged
+		return p, wire.ErrDamaged
 	}
-	c := cursor{rest: body}
-	p.Epoch, p.N, p.Seq = c.uvarint(), c.uvarint(), c.uvarint()
-	if c.bad {
-		return p, errDamaged
+	c := wire.Reader{Rest: body}
+	p.Epoch, p.N, p.Seq = c.Uvarint(), c.Uvarint(), c.Uvarint()
+	if c.Bad {
+		return p, wire.ErrDamaged
 	}
 	return p, nil
 }
@@ -290,22 +222,22 @@ func decodeProducer(b []byte) (p store.Producer, err error) {
 func appendRetained(buf, key []byte, m *message.Message) []byte {
 	start := len(buf)
 	buf = binary.LittleEndian.AppendUint64(buf, m.Seq)
-	buf = appendText(buf, m.Epoch)
+	buf = wire.AppendText(buf, m.Epoch)
 	buf, _ = appendRecord(buf, slices.Concat(key, buf[start:]), m, 0)
 	return buf
 }
 
 func decodeRetained(key, b []byte) (*message.Message, error) {
 	if len(b) < 8 {
-		return nil, errDamaged
+		return nil, wire.ErrDamaged
 	}
 	seq := binary.LittleEndian.Uint64(b)
-	c := cursor{rest: b[8:]}
-	epoch := c.text()
-	if c.bad {
-		return nil, errDamaged
+	c := wire.Reader{Rest: b[8:]}
+	epoch := c.Text()
+	if c.Bad {
+		return nil, wire.ErrDamaged
 	}
-	m, behind, err := decodeRecord(slices.Concat(key, b[:len(b)-len(c.rest)]), c.rest)
+	m, behind, err := decodeRecord(slices.Concat(key, b[:len(b)-len(c.Rest)]), c.Rest)
 	if err != nil {
 		return nil, err
 	}

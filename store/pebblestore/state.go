@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/pebblestore/wire"
 )
 
 // Keys of the state part; <u…> is a text behind its length as varint:
@@ -102,7 +103,7 @@ func (db *DB) read(key []byte) (value []byte, found bool, err error) {
 // is the beginning of another.
 func textKey(space byte, text, rest string) []byte {
 	buf := make([]byte, 0, 3+len(text)+len(rest))
-	return append(appendText(append(buf, space), text), rest...)
+	return append(wire.AppendText(append(buf, space), text), rest...)
 }
 
 // epochBlock is how many epochs are reserved with one write.

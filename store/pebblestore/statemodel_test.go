@@ -155,7 +155,10 @@ func (m *model) ack(id string) {
 	if s := m.now[id]; s != nil {
 		for i := range s.Subscriptions {
 			if s.Subscriptions[i].Filter == filter {
-				acked(&s.Subscriptions[i], "b/1", at)
+				if s.Subscriptions[i].Acked == nil {
+					s.Subscriptions[i].Acked = map[string]message.Position{}
+				}
+				s.Subscriptions[i].Acked["b/1"] = at
 			}
 		}
 	}
@@ -172,7 +175,10 @@ func (m *model) note(id string) {
 		if value == nil {
 			delete(s.Notes, name)
 		} else {
-			note(s, name, value)
+			if s.Notes == nil {
+				s.Notes = map[string][]byte{}
+			}
+			s.Notes[name] = value
 		}
 		if len(s.Notes) == 0 {
 			s.Notes = nil

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/pebblestore/wire"
 )
 
 // receipts is the part of a database that keeps how far people have got.
@@ -87,7 +88,7 @@ func (r *receipts) advance(topic string, list []*store.Receipt) {
 		}
 	}
 	n, err := r.count(topic)
-	if errors.Is(err, errDamaged) {
+	if errors.Is(err, wire.ErrDamaged) {
 		n = r.recount(topic)
 	}
 	r.db.write(nil, func(b *pebble.Batch) {
@@ -111,16 +112,16 @@ func (r *receipts) recount(topic string) (n uint64) {
 }
 
 func receiptValue(r *store.Receipt) []byte {
-	buf := appendText(make([]byte, 0, 48), r.Epoch)
-	return sealed(binary.AppendUvarint(binary.AppendUvarint(buf, r.Delivered), r.Read))
+	buf := wire.AppendText(make([]byte, 0, 48), r.Epoch)
+	return wire.Sealed(binary.AppendUvarint(binary.AppendUvarint(buf, r.Delivered), r.Read))
 }
 
 func decodeReceipt(topic, user string, value []byte) (store.Receipt, error) {
-	body, ok := verified(value)
-	c := cursor{rest: body}
-	one := store.Receipt{Topic: topic, User: user, Epoch: c.text(), Delivered: c.uvarint(), Read: c.uvarint()}
-	if !ok || c.bad {
-		return store.Receipt{}, fmt.Errorf("the receipt of %s in %s: %w", user, topic, errDamaged)
+	body, ok := wire.Verified(value)
+	c := wire.Reader{Rest: body}
+	one := store.Receipt{Topic: topic, User: user, Epoch: c.Text(), Delivered: c.Uvarint(), Read: c.Uvarint()}
+	if !ok || c.Bad {
+		return store.Receipt{}, fmt.Errorf("the receipt of %s in %s: %w", user, topic, wire.ErrDamaged)
 	}
 	return one, nil
 }
@@ -157,7 +158,7 @@ func (g *groups) DeleteGroup(name string, done func(error)) {
 // groupValue encodes a group; numbers beyond Done are written as what they
 // exceed it by, which is little.
 func groupValue(g *store.Group) []byte {
-	buf := binary.AppendUvarint(appendText(nil, g.Done.Epoch), g.Done.Seq)
+	buf := binary.AppendUvarint(wire.AppendText(nil, g.Done.Epoch), g.Done.Seq)
 	buf = binary.AppendUvarint(buf, uint64(len(g.Beyond)))
 	for _, seq := range g.Beyond {
 		buf = binary.AppendUvarint(buf, seq-g.Done.Seq)
@@ -166,26 +167,26 @@ func groupValue(g *store.Group) []byte {
 	for seq, n := range g.Attempts {
 		buf = binary.AppendUvarint(binary.AppendUvarint(buf, seq-g.Done.Seq), uint64(n))
 	}
-	return sealed(buf)
+	return wire.Sealed(buf)
 }
 
 func decodeGroup(name, topic string, value []byte) (store.Group, error) {
-	body, ok := verified(value)
-	c := cursor{rest: slices.Clone(body)}
+	body, ok := wire.Verified(value)
+	c := wire.Reader{Rest: slices.Clone(body)}
 	g := store.Group{Name: name, Topic: topic}
-	g.Done.Epoch, g.Done.Seq = c.text(), c.uvarint()
-	for n := c.uvarint(); n > 0 && !c.bad; n-- {
-		g.Beyond = append(g.Beyond, g.Done.Seq+c.uvarint())
+	g.Done.Epoch, g.Done.Seq = c.Text(), c.Uvarint()
+	for n := c.Uvarint(); n > 0 && !c.Bad; n-- {
+		g.Beyond = append(g.Beyond, g.Done.Seq+c.Uvarint())
 	}
-	for n := c.uvarint(); n > 0 && !c.bad; n-- {
+	for n := c.Uvarint(); n > 0 && !c.Bad; n-- {
 		if g.Attempts == nil {
 			g.Attempts = make(map[uint64]uint32)
 		}
-		seq := g.Done.Seq + c.uvarint()
-		g.Attempts[seq] = uint32(c.uvarint())
+		seq := g.Done.Seq + c.Uvarint()
+		g.Attempts[seq] = uint32(c.Uvarint())
 	}
-	if !ok || c.bad {
-		return store.Group{}, fmt.Errorf("the group %s in %s: %w", name, topic, errDamaged)
+	if !ok || c.Bad {
+		return store.Group{}, fmt.Errorf("the group %s in %s: %w", name, topic, wire.ErrDamaged)
 	}
 	return g, nil
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/pebblestore/frames"
+	"github.com/parleyhq/parley/store/pebblestore/wire"
 )
 
 // sessions is the part of a database that keeps sessions. A session takes no
@@ -31,9 +33,9 @@ func (s *sessions) Load(_ context.Context, id string) (*store.Session, error) {
 	if !found {
 		return nil, store.ErrNotFound
 	}
-	one, sound := decodeSession(key, row)
+	one, sound := frames.Load(key, row)
 	if !sound {
-		return nil, fmt.Errorf("load session %s: %w", id, errDamaged)
+		return nil, fmt.Errorf("load session %s: %w", id, wire.ErrDamaged)
 	}
 	if one == nil {
 		return nil, store.ErrNotFound
@@ -43,12 +45,12 @@ func (s *sessions) Load(_ context.Context, id string) (*store.Session, error) {
 
 // dueOf is the millisecond at which a session is to be forgotten, as its record
 // says it.
-func dueOf(s *store.Session) int64 { return s.Seen.UnixMilli() + milliseconds(s.Expiry) }
+func dueOf(s *store.Session) int64 { return s.Seen.UnixMilli() + frames.Milliseconds(s.Expiry) }
 
 // Save is described at store.Sessions.
 func (s *sessions) Save(given *store.Session, done func(error)) {
 	key := sessionKey(given.ID)
-	row := appendFrame(nil, key, frameSession, sessionBody(given))
+	row := frames.Save(key, given)
 	user, due := textKey(spaceUsers, given.User, given.ID), dueKey(dueOf(given), given.ID)
 	s.replace(given.ID, done, func(b *pebble.Batch, old *store.Session) {
 		if old != nil {
@@ -93,7 +95,7 @@ func (s *sessions) replace(id string, done func(error), fill func(b *pebble.Batc
 }
 
 // damaged tells damage from other failures to read.
-func damaged(err error) bool { return errors.Is(err, errDamaged) || pebble.IsCorruptionError(err) }
+func damaged(err error) bool { return errors.Is(err, wire.ErrDamaged) || pebble.IsCorruptionError(err) }
 
 // Acked is described at store.Sessions. All are written as one, unseen: an
 // acknowledgement of a session or subscription that is not there is dropped when
@@ -103,12 +105,10 @@ func (s *sessions) Acked(acks []store.Ack) {
 		return
 	}
 	s.db.write(nil, func(b *pebble.Batch) {
-		var key, body, row []byte
+		var key, row []byte
 		for i := range acks {
-			a := &acks[i]
-			key = append(append(key[:0], spaceSessions), a.Session...)
-			body = appendAcked(appendText(body[:0], a.Filter), a.Filter, a.Topic, a.Position)
-			row = appendFrame(row[:0], key, frameAck, body)
+			key = append(append(key[:0], spaceSessions), acks[i].Session...)
+			row = frames.Ack(row[:0], key, &acks[i])
 			_ = b.Merge(key, row, nil)
 		}
 	})
@@ -117,11 +117,7 @@ func (s *sessions) Acked(acks []store.Ack) {
 // Note is described at store.Sessions.
 func (s *sessions) Note(id, name string, value []byte, done func(error)) {
 	key := sessionKey(id)
-	kind := byte(frameNote)
-	if value == nil {
-		kind = frameUnnote
-	}
-	row := appendFrame(nil, key, kind, append(appendText(nil, name), value...))
+	row := frames.Note(key, name, value)
 	s.db.write(done, func(b *pebble.Batch) { _ = b.Merge(key, row, nil) })
 }
 
@@ -185,7 +181,7 @@ func (s *sessions) due(id string, at int64) bool {
 	if err != nil || !found {
 		return err != nil && !damaged(err)
 	}
-	one, sound := decodeSession(key, row)
+	one, sound := frames.Load(key, row)
 	return sound && one != nil && dueOf(one) == at
 }
 

@@ -1,8 +1,9 @@
-package pebblestore
+// Package frames is how a session is kept: as it was saved, and behind that what
+// changed since.
+package frames
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"io"
 	"slices"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/pebblestore/wire"
 )
 
 // The value under a session is a row of frames: the session as it was saved,
@@ -35,7 +37,7 @@ func appendFrame(buf, key []byte, kind byte, body []byte) []byte {
 	buf = append(buf, kind)
 	buf = binary.AppendUvarint(buf, uint64(len(body)))
 	buf = append(buf, body...)
-	return binary.LittleEndian.AppendUint32(buf, checksum(key, buf[start:]))
+	return binary.LittleEndian.AppendUint32(buf, wire.Checksum(key, buf[start:]))
 }
 
 // frame is one that was read: its kind and body, and the whole of it.
@@ -54,7 +56,7 @@ func nextFrame(key, row []byte) (f frame, rest []byte, ok bool) {
 		return frame{}, nil, false
 	}
 	end := 1 + used + int(n)
-	if len(row) < end+4 || binary.LittleEndian.Uint32(row[end:]) != crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, row[:end]) {
+	if len(row) < end+4 || binary.LittleEndian.Uint32(row[end:]) != wire.Checksum(key, row[:end]) {
 		return frame{}, nil, false
 	}
 	return frame{row[0], row[1+used : end], row[:end+4]}, row[end+4:], true
@@ -82,9 +84,9 @@ const (
 // sessionBody encodes a session without its id, which is the key.
 func sessionBody(s *store.Session) []byte {
 	buf := make([]byte, 0, 256)
-	buf = appendText(appendText(buf, s.User), s.Device)
+	buf = wire.AppendText(wire.AppendText(buf, s.User), s.Device)
 	buf = binary.AppendVarint(buf, s.Seen.UnixMilli())
-	buf = binary.AppendVarint(buf, milliseconds(s.Expiry))
+	buf = binary.AppendVarint(buf, Milliseconds(s.Expiry))
 	buf = binary.AppendUvarint(buf, uint64(len(s.Subscriptions)))
 	for i := range s.Subscriptions {
 		sub := &s.Subscriptions[i]
@@ -95,7 +97,7 @@ func sessionBody(s *store.Session) []byte {
 		if sub.Receipts {
 			flags |= subReceipts
 		}
-		buf = appendText(buf, sub.Filter)
+		buf = wire.AppendText(buf, sub.Filter)
 		buf = binary.AppendUvarint(binary.AppendUvarint(buf, flags), sub.Mark)
 		buf = binary.AppendUvarint(buf, uint64(len(sub.Acked)))
 		for topic, at := range sub.Acked {
@@ -104,14 +106,14 @@ func sessionBody(s *store.Session) []byte {
 	}
 	buf = binary.AppendUvarint(buf, uint64(len(s.Notes)))
 	for name, value := range s.Notes {
-		buf = appendText(buf, name)
+		buf = wire.AppendText(buf, name)
 		buf = append(binary.AppendUvarint(buf, uint64(len(value))), value...)
 	}
 	return buf
 }
 
-// milliseconds rounds up: nothing is forgotten early.
-func milliseconds(d time.Duration) int64 {
+// Milliseconds rounds up: nothing is forgotten early.
+func Milliseconds(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }
 
@@ -120,24 +122,25 @@ func appendAcked(buf []byte, filter, topic string, at message.Position) []byte {
 	if topic == filter {
 		buf = append(buf, 1)
 	} else {
-		buf = appendText(append(buf, 0), topic)
+		buf = wire.AppendText(append(buf, 0), topic)
 	}
-	return binary.AppendUvarint(appendText(buf, at.Epoch), at.Seq)
+	return binary.AppendUvarint(wire.AppendText(buf, at.Epoch), at.Seq)
 }
 
-func (c *cursor) acked(filter string) (topic string, at message.Position) {
+func readAcked(c *wire.Reader, filter string) (topic string, at message.Position) {
 	topic = filter
-	if c.uvarint() == 0 {
-		topic = c.text()
+	if c.Uvarint() == 0 {
+		topic = c.Text()
 	}
-	at.Epoch = c.text()
-	at.Seq = c.uvarint()
+	at.Epoch = c.Text()
+	at.Seq = c.Uvarint()
 	return topic, at
 }
 
-// decodeSession puts a row of frames together; the session is nil when the row
-// does not begin with one. It shares nothing with row.
-func decodeSession(key, row []byte) (s *store.Session, sound bool) {
+// Load puts a row of frames together. key is a byte and the id of the session.
+// The session is nil when the row does not begin with one, and shares nothing
+// with row. sound is false when a frame is damaged.
+func Load(key, row []byte) (s *store.Session, sound bool) {
 	list, sound := frames(key, row)
 	if !sound || len(list) == 0 || list[0].kind != frameSession {
 		return nil, sound
@@ -155,26 +158,26 @@ func decodeSession(key, row []byte) (s *store.Session, sound bool) {
 }
 
 func decodeSaved(body []byte) (s *store.Session, sound bool) {
-	c := cursor{rest: append([]byte(nil), body...)}
-	s = &store.Session{User: c.text(), Device: c.text()}
-	s.Seen = time.UnixMilli(c.varint())
-	s.Expiry = time.Duration(c.varint()) * time.Millisecond
-	for n := c.uvarint(); n > 0 && !c.bad; n-- {
-		sub := store.Subscription{Filter: c.text()}
-		flags := c.uvarint()
+	c := wire.Reader{Rest: append([]byte(nil), body...)}
+	s = &store.Session{User: c.Text(), Device: c.Text()}
+	s.Seen = time.UnixMilli(c.Varint())
+	s.Expiry = time.Duration(c.Varint()) * time.Millisecond
+	for n := c.Uvarint(); n > 0 && !c.Bad; n-- {
+		sub := store.Subscription{Filter: c.Text()}
+		flags := c.Uvarint()
 		sub.QoS, sub.Presence, sub.Receipts = uint32(flags/subQoS), flags&subPresence != 0, flags&subReceipts != 0
-		sub.Mark = c.uvarint()
-		for k := c.uvarint(); k > 0 && !c.bad; k-- {
-			topic, at := c.acked(sub.Filter)
+		sub.Mark = c.Uvarint()
+		for k := c.Uvarint(); k > 0 && !c.Bad; k-- {
+			topic, at := readAcked(&c, sub.Filter)
 			acked(&sub, topic, at)
 		}
 		s.Subscriptions = append(s.Subscriptions, sub)
 	}
-	for n := c.uvarint(); n > 0 && !c.bad; n-- {
-		name := c.text()
-		note(s, name, c.bytes())
+	for n := c.Uvarint(); n > 0 && !c.Bad; n-- {
+		name := c.Text()
+		note(s, name, c.Bytes())
 	}
-	return s, !c.bad && len(c.rest) == 0
+	return s, !c.Bad && len(c.Rest) == 0
 }
 
 func acked(sub *store.Subscription, topic string, at message.Position) {
@@ -193,32 +196,51 @@ func note(s *store.Session, name string, value []byte) {
 
 // change applies a frame to a session; false when it is none that can be.
 func change(s *store.Session, f frame) bool {
-	c := cursor{rest: append([]byte(nil), f.body...)}
+	c := wire.Reader{Rest: append([]byte(nil), f.body...)}
 	switch f.kind {
 	case frameAck:
-		filter := c.text()
-		topic, at := c.acked(filter)
+		filter := c.Text()
+		topic, at := readAcked(&c, filter)
 		for i := range s.Subscriptions {
 			if sub := &s.Subscriptions[i]; sub.Filter == filter {
 				acked(sub, topic, at)
 			}
 		}
 	case frameNote:
-		name := c.text()
-		note(s, name, c.rest)
+		name := c.Text()
+		note(s, name, c.Rest)
 	case frameUnnote:
-		delete(s.Notes, c.text())
+		delete(s.Notes, c.Text())
 	default:
 		return false
 	}
-	return !c.bad
+	return !c.Bad
 }
 
 // mergerName is written into the database, which is opened with no other.
 const mergerName = "parley.frames"
 
-// merger tells Pebble how rows of frames are put together.
-func merger() *pebble.Merger {
+// Save is the row of a session that is as s.
+func Save(key []byte, s *store.Session) []byte {
+	return appendFrame(nil, key, frameSession, sessionBody(s))
+}
+
+// Ack adds the change that an acknowledgement is.
+func Ack(buf, key []byte, a *store.Ack) []byte {
+	return appendFrame(buf, key, frameAck, appendAcked(wire.AppendText(nil, a.Filter), a.Filter, a.Topic, a.Position))
+}
+
+// Note is the change of one note; a nil value removes it.
+func Note(key []byte, name string, value []byte) []byte {
+	kind := byte(frameNote)
+	if value == nil {
+		kind = frameUnnote
+	}
+	return appendFrame(nil, key, kind, append(wire.AppendText(nil, name), value...))
+}
+
+// Merger tells Pebble how rows of frames are put together.
+func Merger() *pebble.Merger {
 	return &pebble.Merger{Name: mergerName, Merge: func(key, value []byte) (pebble.ValueMerger, error) {
 		return &rows{key: slices.Clone(key), list: [][]byte{slices.Clone(value)}}, nil
 	}}
@@ -256,8 +278,8 @@ func (r *rows) Finish(whole bool) ([]byte, io.Closer, error) {
 		}
 		return newest(row, list), nil, nil
 	}
-	if s, sound := decodeSession(r.key, row); sound && s != nil {
-		row = appendFrame(nil, r.key, frameSession, sessionBody(s))
+	if s, sound := Load(r.key, row); sound && s != nil {
+		row = Save(r.key, s)
 	}
 	return row, nil, nil
 }
@@ -282,14 +304,14 @@ func newest(row []byte, list []frame) []byte {
 
 // subject is what a change changes.
 func subject(f frame) (string, bool) {
-	c := cursor{rest: f.body}
+	c := wire.Reader{Rest: f.body}
 	switch f.kind {
 	case frameAck:
-		filter := c.text()
-		topic, _ := c.acked(filter)
-		return "A" + filter + "\x00" + topic, !c.bad
+		filter := c.Text()
+		topic, _ := readAcked(&c, filter)
+		return "A" + filter + "\x00" + topic, !c.Bad
 	case frameNote, frameUnnote:
-		return "N" + c.text(), !c.bad
+		return "N" + c.Text(), !c.Bad
 	}
 	return "", false
 }
