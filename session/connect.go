@@ -52,7 +52,7 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 	default:
 		welcome(nil)
 	}
-	s.m.events.emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Connected: true, At: s.m.timeOf(s.since)})
+	s.m.events.Emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Connected: true, At: s.m.timeOf(s.since)})
 }
 
 // begin makes the session a connected one.

@@ -21,6 +21,9 @@ import (
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 	"github.com/parleyhq/parley/pubsub"
 	"github.com/parleyhq/parley/routing"
+	"github.com/parleyhq/parley/session/admission"
+	"github.com/parleyhq/parley/session/events"
+	"github.com/parleyhq/parley/session/tally"
 	"github.com/parleyhq/parley/session/vault"
 	"github.com/parleyhq/parley/store"
 	"github.com/parleyhq/parley/store/memorystore"
@@ -47,6 +50,9 @@ type Config struct {
 	Log      *slog.Logger
 }
 
+// Event tells that a client has connected or disconnected.
+type Event = events.Event
+
 // Manager holds the sessions of a node. Methods may be called concurrently.
 type Manager struct {
 	Config
@@ -55,7 +61,7 @@ type Manager struct {
 	quiet  pace      // of those that are never pinged
 	began  time.Time // what moments count from
 	ping   *hub.Delivery
-	events *events
+	events *events.Queue
 	base   context.Context // of requests; ends with the manager
 	cancel context.CancelFunc
 
@@ -67,7 +73,7 @@ type Manager struct {
 	admitted  int                   // handshakes let in, neither accepted nor given up yet
 	draining  bool
 	empty     chan struct{} // closed when draining and nothing is open or admitted
-	admission *admission
+	admission *admission.Gate
 	revoked   map[string]moment // when somebody was disconnected of late
 
 	vault    *vault.Vault
@@ -83,7 +89,7 @@ type Manager struct {
 
 type counts struct {
 	accepted, resumed, errors, calls atomic.Uint64
-	ended, refused                   sync.Map // reason code → *atomic.Uint64
+	ended, refused                   tally.Counts // by the code of the reason
 }
 
 // NewManager returns a manager. Start must be called.
@@ -102,8 +108,8 @@ func NewManager(c Config) *Manager {
 		empty:     make(chan struct{}),
 		revoked:   make(map[string]moment),
 	}
-	m.events = newEvents(c.Log)
-	m.admission = newAdmission(c.Limits.AcceptRate, c.Limits.AcceptRateOneIP)
+	m.events = events.New(c.Log)
+	m.admission = admission.New(c.Limits.AcceptRate, c.Limits.AcceptRateOneIP)
 	m.volatile = memorystore.New(memorystore.Limits{Sessions: c.Limits.DetachedSessions})
 	if m.Store == nil {
 		m.Store = memorystore.New(memorystore.Limits{})
@@ -114,10 +120,13 @@ func NewManager(c Config) *Manager {
 	return m
 }
 
+// OnEvent adds a hook that is called with every event, one at a time.
+func (m *Manager) OnEvent(f func(Event)) { m.events.Add(f) }
+
 // Start begins keeping time. What runs ends with Close.
 func (m *Manager) Start() {
 	m.background.Go(func() { m.wheel.Run(m.base) })
-	m.background.Go(func() { m.events.run(m.base) })
+	m.background.Go(func() { m.events.Run(m.base) })
 	m.background.Go(func() { m.sweep(m.base) })
 	m.writing.Go(func() { m.vault.Run(m.kept) })
 }
@@ -143,7 +152,7 @@ func (m *Manager) Admit(address string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if refused := m.refusal(address); refused != nil {
-		tally(&m.counts.refused, refused.Code)
+		m.counts.refused.Add(refused.Code)
 		return refused
 	}
 	m.admitted++
@@ -162,7 +171,7 @@ func (m *Manager) refusal(address string) *protocol.Error {
 	case m.Limits.ConnectionsOneIP > 0 && m.addresses[address] >= m.Limits.ConnectionsOneIP:
 		return protocol.RateLimited.Errorf("too many connections from %s: at most %d", address, m.Limits.ConnectionsOneIP).After(m.Limits.DrainSpread)
 	}
-	wait, node := m.admission.take(address, m.now())
+	wait, node := m.admission.Take(address, time.Duration(m.now()))
 	switch {
 	case wait == 0:
 		return nil

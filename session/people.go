@@ -6,8 +6,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/parleyhq/parley/auth"
@@ -153,36 +151,13 @@ type Stats struct {
 func (m *Manager) Stats() Stats {
 	st := Stats{
 		Accepted: m.counts.accepted.Load(), Resumed: m.counts.resumed.Load(), Errors: m.counts.errors.Load(),
-		Calls: m.counts.calls.Load(), Ended: tallied(&m.counts.ended), Refused: tallied(&m.counts.refused), DroppedEvents: m.events.dropped.Load(),
+		Calls: m.counts.calls.Load(), Ended: m.counts.ended.All(), Refused: m.counts.refused.All(), DroppedEvents: m.events.Dropped(),
 	}
 	st.Detached = m.volatile.Len()
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	st.Open, st.Users, st.Draining = len(m.open), len(m.users), m.draining
 	return st
-}
-
-// tally counts one more of code in a map of *atomic.Uint64.
-func tally(counts *sync.Map, code string) {
-	v, ok := counts.Load(code)
-	if !ok {
-		v, _ = counts.LoadOrStore(code, new(atomic.Uint64))
-	}
-	if n, ok := v.(*atomic.Uint64); ok {
-		n.Add(1)
-	}
-}
-
-func tallied(counts *sync.Map) map[string]uint64 {
-	out := make(map[string]uint64)
-	counts.Range(func(k, v any) bool {
-		code, _ := k.(string)
-		if n, ok := v.(*atomic.Uint64); ok {
-			out[code] = n.Load()
-		}
-		return true
-	})
-	return out
 }
 
 // Described is one connection, as an operator sees it.

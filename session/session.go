@@ -241,9 +241,9 @@ func (s *Session) End(why protocol.Reason) {
 	s.mu.Lock()
 	s.subs = subscriptions{} // not before: until the manager has what remains, a newer connection asks for it here
 	s.mu.Unlock()
-	tally(&s.m.counts.ended, why.Code)
+	s.m.counts.ended.Add(why.Code)
 	if s.connected.Load() {
-		s.m.events.emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Reason: why.Code, At: time.Now()})
+		s.m.events.Emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Reason: why.Code, At: time.Now()})
 	}
 }
 

@@ -1,4 +1,6 @@
-package session
+// Package events tells an application, in their order and beside everything
+// else, when clients come and go.
+package events
 
 import (
 	"context"
@@ -20,10 +22,10 @@ type Event struct {
 	At                  time.Time
 }
 
-// events hands lifecycle events to the application in their order, off the
+// Queue hands lifecycle events to the application in their order, off the
 // connections' path. When the application cannot keep up they are dropped,
 // counted and logged.
-type events struct {
+type Queue struct {
 	log     *slog.Logger
 	queue   chan *Event
 	dropped atomic.Uint64
@@ -32,18 +34,23 @@ type events struct {
 	hooks []func(Event)
 }
 
-func newEvents(log *slog.Logger) *events {
-	return &events{log: log, queue: make(chan *Event, maxEvents)}
+// New returns a Queue. Run must be called.
+func New(log *slog.Logger) *Queue {
+	return &Queue{log: log, queue: make(chan *Event, maxEvents)}
 }
 
-// OnEvent adds a hook that is called with every event, one at a time.
-func (m *Manager) OnEvent(f func(Event)) {
-	m.events.mu.Lock()
-	defer m.events.mu.Unlock()
-	m.events.hooks = append(m.events.hooks, f)
+// Add adds a hook that is called with every event, one at a time.
+func (e *Queue) Add(f func(Event)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.hooks = append(e.hooks, f)
 }
 
-func (e *events) emit(ev Event) {
+// Dropped returns how many events were dropped.
+func (e *Queue) Dropped() uint64 { return e.dropped.Load() }
+
+// Emit queues an event, if anybody wants to know.
+func (e *Queue) Emit(ev Event) {
 	e.mu.RLock()
 	wanted := len(e.hooks) > 0
 	e.mu.RUnlock()
@@ -59,7 +66,8 @@ func (e *events) emit(ev Event) {
 	}
 }
 
-func (e *events) run(ctx context.Context) {
+// Run calls the hooks until ctx ends, and then for what has happened before.
+func (e *Queue) Run(ctx context.Context) {
 	for {
 		select {
 		case ev := <-e.queue:
@@ -77,7 +85,7 @@ func (e *events) run(ctx context.Context) {
 	}
 }
 
-func (e *events) call(ev Event) {
+func (e *Queue) call(ev Event) {
 	e.mu.RLock()
 	hooks := e.hooks
 	e.mu.RUnlock()
@@ -87,7 +95,7 @@ func (e *events) call(ev Event) {
 }
 
 // hook calls f; when it panics, others are told all the same.
-func (e *events) hook(f func(Event), ev Event) {
+func (e *Queue) hook(f func(Event), ev Event) {
 	defer func() {
 		if p := recover(); p != nil {
 			e.log.Error("a connect or disconnect hook panicked", "user", ev.User, "session", ev.Session, "panic", p, "stack", string(debug.Stack()))

@@ -1,4 +1,6 @@
-package session
+// Package admission bounds the rate at which connections are let in. It is pure:
+// no clock, no lock, no I/O.
+package admission
 
 import (
 	"net/netip"
@@ -14,28 +16,29 @@ const acceptBurst = 10
 // open connections within a few seconds, only the node's rate holds the rest.
 const maxAddresses = 1 << 16
 
-// admission bounds the rate of new connections, of the node and of each
-// address. It counts as the generic cell rate algorithm does: one moment, when
-// those so far would have come at the allowed rate. It is pure: no clock, no
-// lock.
-type admission struct {
+// Gate bounds the rate of new connections, of the node and of each address. It
+// counts as the generic cell rate algorithm does: one moment, when those so far
+// would have come at the allowed rate. Moments are counted from any beginning.
+type Gate struct {
 	rate, rateOneIP int // a second; not positive: no limit
 	limit           int // addresses remembered
 
-	node moment
+	node time.Duration
 	// What an address has used up is given back within acceptBurst seconds: it
 	// is enough to remember those of this period and of the one before.
-	recent, before map[string]moment
-	turned         moment // when recent was begun
+	recent, before map[string]time.Duration
+	turned         time.Duration // when recent was begun
 }
 
-func newAdmission(rate, rateOneIP int) *admission {
-	return &admission{rate: rate, rateOneIP: rateOneIP, limit: maxAddresses, recent: make(map[string]moment), before: make(map[string]moment)}
+// New returns a Gate that lets in rate connections a second, and rateOneIP of
+// each address, and ten times as many at once. Not positive: no limit.
+func New(rate, rateOneIP int) *Gate {
+	return &Gate{rate: rate, rateOneIP: rateOneIP, limit: maxAddresses, recent: make(map[string]time.Duration), before: make(map[string]time.Duration)}
 }
 
-// take lets a connection in, or returns how long until one can be, and whether
+// Take lets a connection in, or returns how long until one can be, and whether
 // the node is what is busy. What is refused uses nothing up.
-func (a *admission) take(address string, now moment) (wait time.Duration, node bool) {
+func (a *Gate) Take(address string, now time.Duration) (wait time.Duration, node bool) {
 	due, wait := pass(a.node, a.rate, now)
 	if wait > 0 {
 		return wait, true
@@ -49,8 +52,8 @@ func (a *admission) take(address string, now moment) (wait time.Duration, node b
 	return 0, false
 }
 
-func (a *admission) takeOneIP(address string, now moment) time.Duration {
-	if now.Sub(a.turned) > acceptBurst*time.Second {
+func (a *Gate) takeOneIP(address string, now time.Duration) time.Duration {
+	if now-a.turned > acceptBurst*time.Second {
 		a.turn(now)
 	}
 	used, known := a.recent[address]
@@ -66,13 +69,13 @@ func (a *admission) takeOneIP(address string, now moment) time.Duration {
 
 // turn begins a new period; the maps are used again, so that a quiet node
 // makes no garbage, unless they have become large.
-func (a *admission) turn(now moment) {
+func (a *Gate) turn(now time.Duration) {
 	a.before, a.recent = a.recent, a.before
-	if now.Sub(a.turned) > 2*acceptBurst*time.Second {
+	if now-a.turned > 2*acceptBurst*time.Second {
 		clear(a.before)
 	}
 	if len(a.recent) > 1024 {
-		a.recent = make(map[string]moment)
+		a.recent = make(map[string]time.Duration)
 	}
 	clear(a.recent)
 	a.turned = now
@@ -80,15 +83,15 @@ func (a *admission) turn(now moment) {
 
 // pass returns what used becomes with one more, or how long until one more is
 // allowed.
-func pass(used moment, rate int, now moment) (moment, time.Duration) {
+func pass(used time.Duration, rate int, now time.Duration) (time.Duration, time.Duration) {
 	if rate <= 0 {
 		return used, 0
 	}
 	due := max(used, now)
-	if wait := due.Sub(now) - (acceptBurst*time.Second - time.Second/time.Duration(rate)); wait > 0 {
+	if wait := due - now - (acceptBurst*time.Second - time.Second/time.Duration(rate)); wait > 0 {
 		return used, wait
 	}
-	return due.Add(time.Second / time.Duration(rate)), 0
+	return due + time.Second/time.Duration(rate), 0
 }
 
 // network is what one subscriber of an Internet provider has: an IPv4 address,
