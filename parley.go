@@ -62,6 +62,13 @@ const (
 	HeartbeatOnIdle   = session.HeartbeatOnIdle
 )
 
+// What TopicSettings.Sync can be.
+const (
+	SyncAlways   = pubsub.SyncAlways
+	SyncInterval = pubsub.SyncInterval
+	SyncNever    = pubsub.SyncNever
+)
+
 // Policies of TopicSettings.Pressure.
 const (
 	PressureDisconnect = hub.PressureDisconnect

@@ -139,6 +139,13 @@ type Broker interface {
 	Close(ctx context.Context) error
 }
 
+// Durabler is an engine that may be able to keep durable topics. One that is no
+// Durabler is not.
+type Durabler interface {
+	// Durable reports whether messages may ask for more than Memory.
+	Durable() bool
+}
+
 // Lister is an engine that can say which topics have news. Durable
 // subscriptions to patterns need it: such a subscriber was away, and does not
 // know the names of the topics that came to be meanwhile.

@@ -104,6 +104,9 @@ func New(c Config) (*Service, error) {
 			return nil, fallback.check()
 		}
 	}
+	if err := supports(c.Broker, c.Topics, fallback); err != nil {
+		return nil, err
+	}
 	s := &Service{broker: c.Broker, hub: hub.New(), rules: c.Authorizer, settings: tree, fallback: fallback, log: cmp.Or(c.Log, slog.Default())}
 	s.fallback = s.fallback.shaped()
 	s.window = cmp.Or(c.Window, defaultWindow)

@@ -18,9 +18,18 @@ type Settings struct {
 	// 0 keeps nothing: a receiver that was away begins from now.
 	History    int
 	HistoryAge time.Duration
+	// HistoryBytes is about how much each topic keeps; 0: no limit of its own.
+	HistoryBytes int64
+	// Durable topics are on a disk: what was accepted outlives the process, and
+	// what their people missed is read from there. Sync says when a message
+	// counts as accepted; SyncAlways unless set.
+	Durable bool
+	Sync    Sync
 	// KeyWindow is how long the key of a publish is remembered, so that a
 	// repeat of it is stored once. 0: 5 minutes.
 	KeyWindow time.Duration
+	// Keys is for how many publishes of a topic at most. 0: 10,000.
+	Keys int
 	// Receipts says what the people on a topic are told about how far the
 	// others have got: nothing unless set.
 	Receipts receipts.Mode
@@ -94,7 +103,7 @@ func (s Settings) check() error {
 	case s.History > 0 && s.HistoryAge == 0:
 		return fmt.Errorf("a history of %d messages needs an age: set HistoryAge, for example 5m", s.History)
 	}
-	return nil
+	return s.checkDurable()
 }
 
 // defaultKeyWindow outlasts the retries of a client that was cut off.
@@ -109,7 +118,10 @@ func (s Settings) MaxQoS() uint32 {
 }
 
 func (s Settings) options(ephemeral bool) broker.Options {
-	return broker.Options{History: s.History, HistoryAge: s.HistoryAge, KeyWindow: cmp.Or(s.KeyWindow, defaultKeyWindow), Ephemeral: ephemeral}
+	return broker.Options{
+		History: s.History, HistoryAge: s.HistoryAge, HistoryBytes: s.HistoryBytes,
+		KeyWindow: cmp.Or(s.KeyWindow, defaultKeyWindow), Keys: s.Keys, Durability: s.durability(), Ephemeral: ephemeral,
+	}
 }
 
 func settingsTree(patterns []Pattern) (*topic.Tree[Settings], error) {

@@ -105,7 +105,7 @@ func (s *Server) release(ctx context.Context) error {
 	}
 	note("ports", s.closePorts())
 	if s.live != nil {
-		note("connections", s.live.Shutdown(ctx))
+		note("connections", s.live.Shutdown(ctx)) // and the broker with them
 	}
 	if s.http != nil {
 		err := s.http.Shutdown(ctx)
@@ -119,6 +119,9 @@ func (s *Server) release(ctx context.Context) error {
 	}
 	if s.app != nil {
 		note("community", s.app.Close())
+	}
+	if s.engine.data != nil {
+		note("store", s.engine.data.Close(ctx))
 	}
 	if s.lock != nil {
 		note("data folder", s.lock.Release())

@@ -108,6 +108,8 @@ var (
 	_ broker.Broker  = (*Broker)(nil)
 	_ broker.Checker = (*Broker)(nil)
 	_ broker.Lister  = (*Broker)(nil)
+
+	_ broker.Durabler = (*Broker)(nil)
 )
 
 // New returns an engine with nothing in it, that refuses durable messages.
@@ -181,6 +183,9 @@ func (b *Broker) Check(context.Context) error {
 	}
 	return nil
 }
+
+// Durable is described at broker.Durabler.
+func (b *Broker) Durable() bool { return b.disk != nil }
 
 // Watch does nothing: on a single node everything is delivered here.
 func (b *Broker) Watch(topic.Filter) error { return nil }
