@@ -7,9 +7,6 @@ import "github.com/parleyhq/parley/topic"
 
 // handled notes that a handler is done with d.
 func (c *Client) handled(d delivery) {
-	if d.place == nil {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.acknowledge(d)
@@ -19,19 +16,23 @@ func (c *Client) handled(d delivery) {
 func (c *Client) failed(d delivery) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	*d.left = -1 // it is no longer ours
 	if c.open {
-		c.link.fail(d.m)
+		c.link.ackShared(d.m, true)
 	}
-	_, _ = d.place.done(d.m.Seq) // it is no longer ours
 }
 
 // acknowledge notes that a handler is done with d.
 func (c *Client) acknowledge(d delivery) {
-	if d.place == nil {
-		return
-	}
-	if seq, grown := d.place.done(d.m.Seq); grown && c.open {
-		c.link.ack(ackKey{topic: d.m.Topic, share: d.m.Share}, seq)
+	switch {
+	case d.left != nil:
+		if *d.left--; *d.left == 0 && c.open {
+			c.link.ackShared(d.m, false)
+		}
+	case d.place != nil:
+		if seq, grown := d.place.done(d.m.Seq); grown && c.open {
+			c.link.ack(d.m.Topic, seq)
+		}
 	}
 }
 
@@ -43,7 +44,7 @@ func (c *Client) acknowledgeAgain(ch *channel) {
 	}
 	for name, t := range c.places {
 		if t.handled > 0 && ch.covers(name) {
-			c.link.ack(ackKey{topic: name}, t.handled)
+			c.link.ack(name, t.handled)
 		}
 	}
 }
@@ -66,17 +67,9 @@ func (c *Client) shared(m Message) {
 		if ch.group != m.Share || !ch.inner.Matches(topic.Name(m.Topic)) {
 			continue
 		}
-		t := ch.given[m.Topic]
-		if t == nil {
-			t = &place{topic: m.Topic}
-			if ch.given == nil {
-				ch.given = make(map[string]*place)
-			}
-			ch.given[m.Topic] = t
-		}
-		t.begin(m.Seq, len(ch.subs))
+		left := len(ch.subs)
 		for _, s := range ch.subs {
-			c.deliver(s, delivery{m, t})
+			c.deliver(s, delivery{m: m, left: &left})
 		}
 		return
 	}

@@ -32,12 +32,8 @@ type link struct {
 	since      time.Time // when that was answered; zero before
 
 	mu   sync.Mutex // guards what follows; taken after the client's lock
-	acks map[ackKey]uint64
+	acks map[string]uint64
 }
-
-// ackKey is what one acknowledgement is about: a topic, perhaps as it comes
-// through a group.
-type ackKey struct{ topic, share string }
 
 // ask is a command that ends with its connection.
 type ask struct {
@@ -47,7 +43,7 @@ type ask struct {
 
 // newLink takes a connection over whose handshake is done. expire is called when an ask may have waited too long.
 func newLink(ctx context.Context, line socket.Config, codec protocol.ClientCodec, expire func(*link)) *link {
-	l := &link{codec: codec, silence: connectTimeout, asks: make(map[uint64]*ask), acks: make(map[ackKey]uint64)}
+	l := &link{codec: codec, silence: connectTimeout, asks: make(map[uint64]*ask), acks: make(map[string]uint64)}
 	begun := make(chan struct{})
 	line.Binary, line.More = codec.Binary(), l.acknowledgements
 	line.Alarm = func() { <-begun; expire(l) }
@@ -70,17 +66,17 @@ func (l *link) send(c *parleyv1.Command) { l.Send(l.codec.AppendCommand(nil, c))
 
 // ack acknowledges everything of a topic up to seq, together with whatever is
 // acknowledged until the next write.
-func (l *link) ack(k ackKey, seq uint64) {
+func (l *link) ack(topic string, seq uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.acks[k] = seq
+	l.acks[topic] = seq
 	l.Rouse()
 }
 
-// fail says that one message of a group could not be handled.
-func (l *link) fail(m Message) {
+// ackShared says that one message of a group was handled, or could not be.
+func (l *link) ackShared(m Message, failed bool) {
 	l.send(&parleyv1.Command{Command: &parleyv1.Command_Ack{
-		Ack: &parleyv1.Ack{Topic: m.Topic, Seq: m.Seq, Share: m.Share, Failed: true},
+		Ack: &parleyv1.Ack{Topic: m.Topic, Seq: m.Seq, Share: m.Share, Failed: failed},
 	}})
 }
 
@@ -88,8 +84,8 @@ func (l *link) acknowledgements() [][]byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out [][]byte
-	for k, seq := range l.acks {
-		c := &parleyv1.Command{Command: &parleyv1.Command_Ack{Ack: &parleyv1.Ack{Topic: k.topic, Seq: seq, Share: k.share}}}
+	for topic, seq := range l.acks {
+		c := &parleyv1.Command{Command: &parleyv1.Command_Ack{Ack: &parleyv1.Ack{Topic: topic, Seq: seq}}}
 		out = append(out, l.codec.AppendCommand(nil, c))
 	}
 	clear(l.acks)

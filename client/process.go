@@ -69,7 +69,7 @@ func (s *Subscription) process(d delivery) bool {
 			return true
 		case s.over():
 			return false
-		case d.place != nil && d.m.Share != "":
+		case d.left != nil:
 			s.c.failed(d)
 			return true
 		}

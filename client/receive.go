@@ -156,7 +156,7 @@ func (c *Client) message(m Message) {
 	switch {
 	case m.Seq <= t.seen: // a duplicate; its acknowledgement may be lost
 		if m.Seq <= t.handled {
-			c.link.ack(ackKey{topic: m.Topic}, t.handled)
+			c.link.ack(m.Topic, t.handled)
 		}
 	case t.repairing:
 		t.hold(m)
@@ -196,7 +196,7 @@ func (c *Client) dispatch(t *place, m Message) {
 		t.begin(m.Seq, len(wanted))
 	}
 	for _, s := range wanted {
-		c.deliver(s, delivery{m, t})
+		c.deliver(s, delivery{m: m, place: t})
 	}
 }
 

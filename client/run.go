@@ -230,7 +230,6 @@ func (c *Client) lose(l *link, err error) ending {
 	c.link, c.open = nil, false
 	for _, ch := range c.channels {
 		ch.live, ch.again, ch.resumed = false, false, false
-		ch.given = nil // other members have them now
 	}
 	for _, t := range c.places {
 		t.lost()

@@ -32,7 +32,6 @@ type channel struct {
 
 	group string       // of $share/group/filter
 	inner topic.Filter // what the group shares
-	given map[string]*place
 }
 
 func newChannel(filter string) *channel {
@@ -85,10 +84,12 @@ type Subscription struct {
 }
 
 // delivery is a message on its way to a handler. place is set when it is to be
-// acknowledged.
+// acknowledged, and left when it came through a group: then it is acknowledged
+// alone, when as many handlers are done with it.
 type delivery struct {
 	m     Message
 	place *place
+	left  *int
 }
 
 // Subscribe calls handler with what is published on a topic, or on all topics

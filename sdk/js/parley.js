@@ -23,6 +23,7 @@
 /** @template [T=any] @typedef {import('./types.d.ts').Message<T>} Message */
 /** @template [T=any] @typedef {import('./types.d.ts').Page<T>} Page */
 /** @template [T=any] @typedef {import('./types.d.ts').SubscribeOptions<T>} SubscribeOptions */
+/** @template [T=any] @typedef {import('./types.d.ts').ProcessOptions<T>} ProcessOptions */
 /** @typedef {(error: ParleyError | null, body?: any) => void} Answer */
 
 const SUBPROTOCOL = 'parley.v1.json';
@@ -47,6 +48,8 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 const MESSAGE_TOO_BIG = 1009; // RFC 6455, section 7.4.1
 const STAY_AWAY = 4500; // close codes from here to 4999: do not come back
 const TOKEN_EXPIRED = 4100;
+const READS = 1000; // topics of which it is remembered how far was read
+const FAILED = Symbol('another member of the group is to try');
 const LEAST_RETRY = 500; // before a message that was refused for now is sent again
 
 /** Why something did not happen. `code` is for programs, `message` for people. */
@@ -537,16 +540,28 @@ class Channel {
   askedId = 0; // of the last subscribe command
   again = false; // refused for now: a timer asks again
 
+  receipts = false;
+  resumed = false; // the server goes on behind what was acknowledged
+
   /** @param {string} filter */
   constructor(filter) {
     this.filter = filter;
-    this.wildcard = /(^|\/)[+#](\/|$)/.test(filter);
+    const [, group = '', inner = filter] = /^\$share\/([^/]+)\/(.+)$/.exec(filter) ?? [];
+    this.group = group;
+    this.inner = inner;
+    this.wildcard = /(^|\/)[+#](\/|$)/.test(inner);
+  }
+
+  /** A message of this topic belongs here. @param {string} topic @param {string} [share] the group it came through */
+  covers(topic, share = '') {
+    return this.group === share && (this.inner === topic || (this.wildcard && matches(this.inner, topic)));
   }
 
   /** @param {Log | undefined} log */
   wire(log) {
     this.asked = this.wildcard || log?.seq === undefined ? this.since : { epoch: log.epoch, seq: log.seq };
-    return { topic: this.filter, qos: this.qos, since: this.asked, presence: this.presence || undefined };
+    const { filter: topic, qos, asked: since } = this;
+    return { topic, qos, since, presence: this.presence || undefined, receipts: this.receipts || undefined };
   }
 }
 
@@ -594,6 +609,10 @@ class Subscription {
   unsubscribe() {
     if (!this.#ended) this.leave(this);
     this.end(null);
+  }
+
+  get ended() {
+    return this.#ended;
   }
 
   /** @param {Error | null} error */
@@ -666,6 +685,11 @@ export class Parley {
   #attempt = 0;
   #notBefore = 0; // the server asked us to stay away until then
   #session = '';
+  /** @type {Map<string, number>} what the session wants and nothing here does yet, with its QoS */
+  #kept = new Map();
+  #listed = false; // connect named all subscriptions
+  /** @type {Map<string, number>} how far was read, by topic */
+  #reads = new Map();
   #producer = `p-${newKey()}`; // who numbers what is published here
   #token = '';
   /** @type {unknown} */
@@ -740,15 +764,81 @@ export class Parley {
    * @param {SubscribeOptions<T>} [options]
    */
   subscribe(topic, handler, options = {}) {
-    if (options.since && /[+#]/.test(topic)) throw new TypeError(`${topic}: a position belongs to one topic, leave since out`);
-    const subscription = new Subscription(topic, handler, options, (s) => this.#leave(s));
+    if (options.since && /[+#]|^\$share\//.test(topic)) throw new TypeError(`${topic}: a position belongs to one topic, leave since out`);
+    return this.#join(new Subscription(topic, handler, options, (s) => this.#leave(s)));
+  }
+
+  /**
+   * Subscribe for work that may fail: a message is acknowledged when the
+   * handler has finished, one after the other. After an error the same message
+   * is handled again, at growing intervals up to half a minute, and those behind
+   * it wait; in a group ($share/group/filter) it goes to another member instead.
+   *
+   * With a store, each message takes effect once, also over several lives of a
+   * page: the position is stored behind the work, or by the handler together
+   * with it, and the subscription begins behind the stored one.
+   * @template [T=any]
+   * @param {string} topic
+   * @param {(message: Message<T>) => unknown} handler
+   * @param {ProcessOptions<T>} [options]
+   */
+  process(topic, handler, { store, ...options } = {}) {
+    if (store && /[+#]|^\$share\//.test(topic)) throw new TypeError(`${topic}: a position belongs to one topic, leave store out`);
+    /** @type {Promise<unknown>} */
+    let turn = Promise.resolve();
+    /** @type {Subscription<T>} */
+    const subscription = new Subscription(
+      topic,
+      (m) => (turn = turn.then(() => this.#work(subscription, m, handler, store))),
+      { qos: store ? 2 : 1, ...options },
+      (s) => this.#leave(s),
+    );
+    if (!store) return this.#join(subscription);
+    Promise.resolve(store.load(topic)).then(
+      (at) => {
+        if (at) subscription.options = { ...subscription.options, since: at };
+        if (!subscription.ended) this.#join(subscription);
+      },
+      (error) => subscription.end(error),
+    );
+    return subscription;
+  }
+
+  /**
+   * Does one piece of work until it has succeeded.
+   * @param {Subscription<any>} subscription @param {Message} m @param {(m: Message) => unknown} handler
+   * @param {import('./types.d.ts').PositionStore} [store]
+   */
+  async #work(subscription, m, handler, store) {
+    for (let attempt = 0; !subscription.ended; attempt++) {
+      try {
+        await handler(m);
+        await store?.save(m.topic, { epoch: m.epoch ?? '', seq: m.seq });
+        return undefined;
+      } catch (error) {
+        this.#trouble(error);
+        if (m.share) return FAILED;
+        const bound = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(attempt, 16));
+        await new Promise((done) => this.#clock.setTimeout(() => done(undefined), Math.max(LEAST_RETRY, this.#random() * bound)));
+      }
+    }
+    return new Promise(() => {}); // it was not done, so it is not acknowledged
+  }
+
+  /** @template T @param {Subscription<T>} subscription */
+  #join(subscription) {
+    const { topic, options } = subscription;
     let channel = this.#channels.get(topic);
     const shared = channel !== undefined || this.#logs.has(topic);
     if (!channel) this.#channels.set(topic, (channel = new Channel(topic)));
-    const news = !channel.handles.size || (options.qos ?? 0) > channel.qos || (options.presence && !channel.presence);
+    const { presence, receipts } = options;
+    const news =
+      !channel.handles.size || (options.qos ?? 0) > channel.qos || (presence && !channel.presence) || (receipts && !channel.receipts);
+    this.#kept.delete(topic);
     channel.handles.add(subscription);
     channel.qos = Math.max(channel.qos, options.qos ?? 0);
-    channel.presence ||= Boolean(options.presence);
+    channel.presence ||= Boolean(presence);
+    channel.receipts ||= Boolean(receipts);
     if (!shared) channel.since = options.since;
     else if (options.since && !channel.wildcard) subscription.held = [];
     if (news && this.#open) this.#ask(channel);
@@ -806,9 +896,18 @@ export class Parley {
     return this.#post('history', { topic, before, after, limit }, REQUEST_TIMEOUT, true, toPage);
   }
 
-  /** Tell the others how far was read. @param {string} topic @param {number} seq */
+  /** Tell the others how far was read; without a connection, with the next one. @param {string} topic @param {number} seq */
   read(topic, seq) {
+    if (seq <= (this.#reads.get(topic) ?? 0)) return;
+    const [oldest] = this.#reads.keys();
+    if (this.#reads.size >= READS && oldest !== undefined) this.#reads.delete(oldest); // it has long arrived
+    this.#reads.set(topic, seq);
     if (this.#open) this.#link?.send({ read: { topic, seq } });
+  }
+
+  /** How far people have got in a topic. @param {string} topic @returns {Promise<import('./types.d.ts').Receipt[]>} */
+  receipts(topic) {
+    return this.#post('receipts', { topic }, REQUEST_TIMEOUT, true, (answer) => (answer?.receipts ?? []).map(toReceipt));
   }
 
   /** After the last message that was handed out: a `since` for later. @param {string} topic @returns {Position | undefined} */
@@ -878,10 +977,19 @@ export class Parley {
 
   /** @param {Link} link @param {string} token */
   #hello(link, token) {
-    const channels = [...this.#channels.values()];
-    const subscriptions = channels.map((channel) => channel.wire(this.#logs.get(channel.filter)));
-    const { device } = this.#options;
-    const connect = { token: token || undefined, session: this.#session || undefined, device, producer: this.#producer, subscriptions };
+    const { device, expiry, clean } = this.#options;
+    this.#listed = !device || this.#session !== ''; // else the session may want more than is known here
+    const channels = [...this.#channels.values()].map((channel) => channel.wire(this.#logs.get(channel.filter)));
+    const kept = [...this.#kept].map(([topic, qos]) => ({ topic, qos }));
+    const connect = {
+      token: token || undefined,
+      session: this.#session || undefined,
+      device,
+      producer: this.#producer,
+      expiry_seconds: expiry && Math.round(expiry / 1000),
+      clean: (clean && !this.#session) || undefined,
+      subscriptions: this.#listed ? [...channels, ...kept] : [],
+    };
     link.ask('connect', connect, CONNECT_TIMEOUT, (error, answer) => {
       if (!error) return this.#connected(link, answer);
       if (error.code === 'disconnected') return undefined; // down() is on its way here already
@@ -905,11 +1013,15 @@ export class Parley {
     this.#session = answer.session ?? '';
     this.#outbox.numbered = Boolean(answer.producer);
     this.user = answer.user ?? '';
+    this.#kept.clear();
     for (const item of answer.subscriptions ?? []) {
       const channel = this.#channels.get(item.topic);
-      if (channel) this.#subscribed(channel, item);
+      if (channel && this.#listed) this.#subscribed(channel, item);
+      else if (channel || item.error) continue; // asked for below, as it is wanted now
+      else if (this.#options.device && item.qos > 0) this.#kept.set(item.topic, item.qos);
       else link.send({ unsubscribe: { topic: item.topic } });
     }
+    for (const [topic, seq] of this.#reads) link.send({ read: { topic, seq } });
     this.#recoverWildcards();
     for (const channel of [...this.#channels.values()]) {
       if (!channel.live) this.#ask(channel);
@@ -922,7 +1034,10 @@ export class Parley {
 
   /** A filter has no position of its own, so each topic seen through it is asked for; rarer ones once they stir. */
   #recoverWildcards() {
-    const logs = [...this.#logs.values()].filter((log) => !this.#channels.has(log.topic) && log.seq !== undefined);
+    const resumed = [...this.#channels.values()].filter((channel) => channel.resumed);
+    const logs = [...this.#logs.values()].filter(
+      (log) => !this.#channels.has(log.topic) && log.seq !== undefined && !resumed.some((channel) => channel.covers(log.topic)),
+    );
     for (const log of logs.sort((a, b) => b.time - a.time).slice(0, RECOVER)) this.#repair(log);
   }
 
@@ -947,8 +1062,9 @@ export class Parley {
     this.#open = false;
     this.#unacked.clear();
     this.#clock.clearTimeout(this.#refreshTimer);
-    for (const channel of this.#channels.values()) channel.live = channel.again = false;
+    for (const channel of this.#channels.values()) channel.live = channel.again = channel.resumed = false;
     for (const log of this.#logs.values()) {
+      log.acked = 0; // the last acknowledgement may be lost
       log.repairing = log.overflowed = false;
       log.held = [];
     }
@@ -1088,10 +1204,15 @@ export class Parley {
   }
 
   /** @param {Channel} channel @param {any} answer */
-  #subscribed(channel, { position, recovered, error }) {
+  #subscribed(channel, { position, recovered, resumed = false, error }) {
     if (error) return this.#refused(channel, ParleyError.fromWire(error));
     channel.live = true;
-    if (position && !channel.wildcard) this.#place(channel, { epoch: position.epoch ?? '', seq: position.seq ?? 0 }, recovered);
+    channel.resumed = resumed;
+    const standsSomewhere = !channel.wildcard && !channel.group && (!resumed || channel.asked);
+    if (position && standsSomewhere) this.#place(channel, { epoch: position.epoch ?? '', seq: position.seq ?? 0 }, recovered);
+    if (channel.qos > 0 && !channel.group) {
+      for (const log of this.#logs.values()) if (channel.covers(log.topic)) this.#ackSoon(log);
+    }
     for (const handle of channel.handles) handle.begun(this.position(channel.filter));
   }
 
@@ -1144,11 +1265,7 @@ export class Parley {
 
   /** The channels a topic belongs to. @param {string} topic */
   #covering(topic) {
-    const found = [];
-    for (const channel of this.#channels.values()) {
-      if (channel.filter === topic || (channel.wildcard && matches(channel.filter, topic))) found.push(channel);
-    }
-    return found;
+    return [...this.#channels.values()].filter((channel) => channel.covers(topic));
   }
 
   /** @param {string} topic */
@@ -1174,7 +1291,7 @@ export class Parley {
     else if (skipped) this.#skipped(skipped);
     else if (joined) this.#came('joined', joined);
     else if (left) this.#came('left', left);
-    else if (receipt) this.#emit('receipt', receipt);
+    else if (receipt) this.#receipt(toReceipt(receipt));
     else if (error) this.#trouble(ParleyError.fromWire(error));
     else if (unsubscribed) this.#dismissed(unsubscribed.topic);
   }
@@ -1200,11 +1317,17 @@ export class Parley {
 
   /** @param {Message} m */
   #message(m) {
+    if (m.share) return this.#shared(m, m.share);
     if (!m.seq || (m.topic.startsWith('$') && !this.#channels.has(m.topic))) return this.#dispatch(m);
+    // The session wants it and nothing here does yet: unacknowledged, it comes again.
+    if (this.#options.device && !this.#covering(m.topic).length) return undefined;
     const log = this.#log(m.topic);
     if (m.epoch && log.epoch && m.epoch !== log.epoch) this.#lost({ topic: m.topic, position: { epoch: m.epoch, seq: m.prev } });
     log.epoch ||= m.epoch ?? '';
-    if (m.seq <= log.seen) return undefined; // a duplicate
+    if (m.seq <= log.seen) {
+      log.acked = Math.min(log.acked, m.seq - 1); // a duplicate: its acknowledgement may be lost
+      return this.#covering(m.topic).some((channel) => channel.qos > 0) ? this.#ackSoon(log) : undefined;
+    }
     if (!log.repairing && !log.misses(m)) return this.#take(log, m);
     if (log.held.length < HELD) log.held.push(m);
     else log.overflowed = true;
@@ -1214,6 +1337,7 @@ export class Parley {
   /** @param {Log} log @param {Message} m */
   #take(log, m) {
     log.took(m);
+    m.epoch ||= log.epoch; // its position may be stored
     this.#dispatch(m, log);
   }
 
@@ -1226,7 +1350,24 @@ export class Parley {
     }
     this.#emit('message', m);
     if (m.topic.startsWith('$')) this.#emit('direct', m);
-    if (!log || !channels.some((channel) => channel.qos > 0)) return;
+    if (log && channels.some((channel) => channel.qos > 0)) this.#ackAfter(log, m, work);
+  }
+
+  /** A member of a group sees a part of a topic, so nothing is missed between. @param {Message} m @param {string} share */
+  #shared(m, share) {
+    const channel = [...this.#channels.values()].find((c) => c.covers(m.topic, share));
+    if (!channel) return;
+    this.#emit('message', m);
+    const link = this.#link;
+    const work = [...channel.handles].map((handle) => this.#run((x) => handle.deliver(x), m));
+    Promise.all(work).then((results) => {
+      const failed = results.includes(FAILED);
+      if (link === this.#link) link?.send({ ack: { topic: m.topic, seq: m.seq, share, failed: failed || undefined } });
+    });
+  }
+
+  /** Acknowledges m when all work on it is done. @param {Log} log @param {Message} m @param {unknown[]} work */
+  #ackAfter(log, m, work) {
     const unfinished = work.filter((w) => w instanceof Promise);
     if (!unfinished.length) return this.#ackSoon(log);
     log.open.add(m.seq);
@@ -1301,6 +1442,7 @@ export class Parley {
   #lost({ topic, position }) {
     const log = this.#log(topic);
     if (position) log.moveTo(position);
+    this.#reads.delete(topic);
     this.#gap(topic, position);
   }
 
@@ -1326,6 +1468,16 @@ export class Parley {
       }
     }
     this.#emit('gap', gap);
+  }
+
+  /** @param {import('./types.d.ts').Receipt} receipt */
+  #receipt(receipt) {
+    for (const channel of this.#covering(receipt.topic)) {
+      for (const { options } of [...channel.handles]) {
+        if (typeof options.receipts === 'function') this.#run(options.receipts, receipt);
+      }
+    }
+    this.#emit('receipt', receipt);
   }
 
   /** @param {'joined' | 'left'} change @param {{topic: string, user: string}} who */
@@ -1355,6 +1507,37 @@ export class Parley {
  */
 export function connect(url, options) {
   return new Parley(url, options);
+}
+
+/**
+ * Keeps positions in the browser (IndexedDB), for process(): a store that
+ * outlives the page.
+ * @param {string} [name] of the database @returns {import('./types.d.ts').PositionStore}
+ */
+export function indexedPositions(name = 'parley') {
+  const table = 'positions';
+  /** @type {Promise<IDBDatabase> | undefined} */
+  let opened;
+  const open = () =>
+    (opened ??= new Promise((done, failed) => {
+      const request = indexedDB.open(name, 1);
+      request.onupgradeneeded = () => request.result.createObjectStore(table);
+      request.onsuccess = () => done(request.result);
+      request.onerror = () => failed(request.error);
+    }));
+  /** @template T @param {IDBTransactionMode} mode @param {(store: IDBObjectStore) => IDBRequest<T>} what @returns {Promise<T>} */
+  const run = async (mode, what) => {
+    const transaction = (await open()).transaction(table, mode, { durability: 'strict' });
+    return new Promise((done, failed) => {
+      const request = what(transaction.objectStore(table));
+      transaction.oncomplete = () => done(request.result);
+      transaction.onerror = transaction.onabort = () => failed(transaction.error);
+    });
+  };
+  return {
+    load: (topic) => run('readonly', (store) => store.get(topic)),
+    save: async (topic, position) => void (await run('readwrite', (store) => store.put(position, topic))),
+  };
 }
 
 /** @param {string} filter @param {string} topic */
@@ -1395,6 +1578,11 @@ function toError(error) {
 function toMessage({ data, ...m }) {
   const message = { ...m, seq: m.seq ?? 0, prev: m.prev ?? 0 };
   return data === undefined ? message : { ...message, data: fromBase64(data) };
+}
+
+/** @param {any} wire @returns {import('./types.d.ts').Receipt} */
+function toReceipt({ delivered = 0, read = 0, delivered_by: deliveredBy, read_by: readBy, ...r }) {
+  return { ...r, delivered, read, deliveredBy, readBy };
 }
 
 /** @param {any} body @returns {Page} */

@@ -1595,9 +1595,9 @@ func (x *Result) GetPayload() []byte {
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`       // everything up to it; of a group, what this member was given
+	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`       // everything up to it; of a group, this message alone
 	Share         string                 `protobuf:"bytes,3,opt,name=share,proto3" json:"share,omitempty"`    // the group that the message came through
-	Failed        bool                   `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"` // of a group: this one message could not be handled, try another member
+	Failed        bool                   `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"` // of a group: it could not be handled, try another member
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
