@@ -45,6 +45,9 @@ type Info struct {
 	// Quiet: the protocol has no pings of a server. The transport itself sees to
 	// it that a dead peer is noticed, and the session never pings this one.
 	Quiet bool
+	// ByDevice: a client that does not say who it is finds its session again by
+	// the device alone, and so does whoever says the same.
+	ByDevice bool
 }
 
 // Limits bound what one client can take. Zero values take the defaults, so

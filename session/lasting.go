@@ -9,6 +9,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -28,17 +29,19 @@ type lasting struct {
 	answers order.Queue // that wait for the store
 
 	// Never changed once the client is welcome.
-	asked    time.Duration     // for how long the client wants it kept; 0: the default
-	producer string            // under which it numbers what it publishes
-	epoch    uint64            // of the producer
-	notes    map[string][]byte // what transports keep with it
+	asked    time.Duration // for how long the client wants it kept; 0: the default
+	producer string        // under which it numbers what it publishes
+	epoch    uint64        // of the producer
+
+	expires atomic.Int64 // nanoseconds that replace asked; 0 for none
 
 	// Guarded by the session's lock.
-	stored bool           // the store has it, or is about to
-	saved  time.Time      // when its record was made last
-	moved  cursors        // that the store does not know of
-	final  *store.Session // what remains, once the connection has ended
-	errors *rate.Limiter  // nil until the first
+	notes  map[string][]byte // what its transport keeps with it; replaced, never changed
+	stored bool              // the store has it, or is about to
+	saved  time.Time         // when its record was made last
+	moved  cursors           // that the store does not know of
+	final  *store.Session    // what remains, once the connection has ended
+	errors *rate.Limiter     // nil until the first
 }
 
 // lasts returns the session's lasting part, which it has from then on.
@@ -52,14 +55,14 @@ func (s *Session) lasts() *lasting {
 
 // nameOf returns the id of the session that a client means: that of its ticket,
 // else the one that is always its device's; "" for a new one.
-func (m *Manager) nameOf(c *parleyv1.Connect, who auth.Identity) string {
+func (s *Session) nameOf(c *parleyv1.Connect, who auth.Identity) string {
 	if text := c.GetSession(); text != "" {
 		// One that is not good is no mistake: the client starts anew, and is told so.
-		if r, err := m.Keys.VerifyResume(text); err == nil && r.User == who.User {
+		if r, err := s.m.Keys.VerifyResume(text); err == nil && r.User == who.User {
 			return r.Session
 		}
 	}
-	if c.GetDevice() == "" || who.User == "" {
+	if c.GetDevice() == "" || who.User == "" && !s.byDevice {
 		return ""
 	}
 	sum := sha256.Sum256([]byte(who.User + "\x00" + c.GetDevice()))
@@ -79,7 +82,7 @@ type comeback struct {
 func (s *Session) resume(ctx context.Context, c *parleyv1.Connect, who auth.Identity) (back comeback, err error) {
 	back.release = func() {}
 	s.user, s.device = who.User, c.GetDevice()
-	if s.id = s.m.nameOf(c, who); s.id == "" {
+	if s.id = s.nameOf(c, who); s.id == "" {
 		s.id = "s-" + rand.Text()
 		return back, s.m.enter(s, nil)
 	}
@@ -153,10 +156,10 @@ func (s *Session) record() *store.Session {
 func (s *Session) recordOf(subs []*subscription) *store.Session {
 	s.mu.Lock()
 	r := &store.Session{ID: s.id, User: s.user, Device: s.device, Seen: time.Now()}
-	s.mu.Unlock()
 	if l := s.last.Load(); l != nil {
 		r.Notes = maps.Clone(l.notes)
 	}
+	s.mu.Unlock()
 	for _, sub := range subs {
 		r.Subscriptions = append(r.Subscriptions, sub.saved())
 	}
@@ -173,7 +176,7 @@ func durable(r *store.Session) bool {
 func (s *Session) expiry(durable bool) time.Duration {
 	var asked time.Duration
 	if l := s.last.Load(); l != nil {
-		asked = l.asked
+		asked = cmp.Or(time.Duration(l.expires.Load()), l.asked)
 	}
 	return cmp.Or(min(asked, s.m.Limits.SessionExpiry), s.m.usualExpiry(durable && s.device != ""))
 }

@@ -206,7 +206,7 @@ func (m *Manager) gone(address string) {
 // transport then calls Handle for every frame and End when the connection is
 // over.
 func (m *Manager) Accept(conn Conn, info Info) *Session {
-	s := &Session{m: m, conn: conn, transport: info.Transport, address: info.Address}
+	s := &Session{m: m, conn: conn, transport: info.Transport, address: info.Address, byDevice: info.ByDevice}
 	if info.Known {
 		who := info.Identity
 		s.identity = &who

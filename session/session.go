@@ -46,6 +46,7 @@ type Session struct {
 	welcomed bool // the answer to connect is queued; direct messages may follow
 	ended    bool
 	taken    bool           // a newer connection goes on with the session
+	byDevice bool           // Info.ByDevice; never changed
 	identity *auth.Identity // never changed, only replaced; nil while unknown
 	live     liveness
 	subs     subscriptions

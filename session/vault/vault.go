@@ -54,6 +54,7 @@ type entry struct {
 	id     string
 	source Source
 	record *store.Session
+	notes  map[string][]byte // nothing but these, where it is not nil
 	done   []func(error)
 }
 
@@ -105,10 +106,11 @@ func (v *Vault) claim(id string) (release func(), other <-chan struct{}) {
 // it, or is about to. The caller has claimed the session.
 func (v *Vault) Recall(ctx context.Context, id string, now time.Time) (r *store.Session, stored bool, err error) {
 	if r, err = v.volatile.Load(ctx, id); err != nil {
-		if e := v.unwritten(id); e != nil {
+		e := v.unwritten(id)
+		if e != nil && e.notes == nil {
 			r, err = e.record, nil
-		} else {
-			r, err = v.durable.Load(ctx, id)
+		} else if r, err = v.durable.Load(ctx, id); err == nil && e != nil {
+			r.Notes = merged(r.Notes, e.notes)
 		}
 		stored = r != nil
 	}
@@ -129,14 +131,35 @@ func (v *Vault) Unwritten(id string) bool { return v.unwritten(id) != nil }
 func (v *Vault) unwritten(id string) *entry {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	e := v.waiting[id]
-	if e == nil {
-		e = v.writing[id]
-	}
-	if e == nil {
+	e, before := v.waiting[id], v.writing[id]
+	switch {
+	case e == nil && before == nil:
 		return nil
+	case e == nil:
+		e = before
+	case e.notes != nil && before != nil && before.notes == nil:
+		whole := &entry{record: clone(before.record)}
+		if whole.record != nil {
+			whole.record.Notes = merged(whole.record.Notes, e.notes)
+		}
+		return whole
 	}
-	return &entry{record: clone(e.record)}
+	return &entry{record: clone(e.record), notes: maps.Clone(e.notes)}
+}
+
+// merged returns notes with newer ones in their places.
+func merged(notes, newer map[string][]byte) map[string][]byte {
+	if notes == nil {
+		notes = make(map[string][]byte, len(newer))
+	}
+	for name, value := range newer {
+		if value == nil {
+			delete(notes, name)
+		} else {
+			notes[name] = value
+		}
+	}
+	return notes
 }
 
 // clone copies what two owners may change. A record that lies here has maps
@@ -198,7 +221,7 @@ func (v *Vault) put(e *entry, done func(error)) {
 		return
 	}
 	if earlier := v.waiting[e.id]; earlier != nil {
-		earlier.source, earlier.record = e.source, e.record
+		earlier.follow(e)
 		e = earlier
 	} else {
 		v.waiting[e.id] = e
@@ -209,6 +232,25 @@ func (v *Vault) put(e *entry, done func(error)) {
 	}
 	v.mu.Unlock()
 	signal(v.work)
+}
+
+// follow makes one entry of e and a later one. Notes are in the record of their
+// source, and end with a session that is forgotten.
+func (e *entry) follow(later *entry) {
+	switch {
+	case later.notes == nil:
+		e.source, e.record, e.notes = later.source, later.record, nil
+	case e.notes != nil:
+		maps.Copy(e.notes, later.notes)
+	case e.record != nil: // of an earlier connection
+		e.source, e.record = later.source, nil
+	}
+}
+
+// Note writes one note of s, whose record the store has, when its turn comes;
+// nil removes it. done, unless it is nil, is called when that is durable.
+func (v *Vault) Note(id string, s Source, name string, value []byte, done func(error)) {
+	v.put(&entry{id: id, source: s, notes: map[string][]byte{name: value}}, done)
 }
 
 func signal(c chan<- struct{}) {

@@ -65,6 +65,10 @@ func (v *Vault) write() {
 var ErrTaken = errors.New("a newer connection has taken the session over")
 
 func (v *Vault) hand(e *entry) {
+	if e.notes != nil {
+		v.handNotes(e)
+		return
+	}
 	record := e.record
 	if e.source != nil {
 		if record = e.source.Record(); record == nil {
@@ -72,15 +76,33 @@ func (v *Vault) hand(e *entry) {
 			return
 		}
 	}
-	done := func(err error) {
-		if !e.answer(err) && err != nil {
-			v.lost(err)
-		}
-	}
+	done := v.answers(e)
 	if record == nil {
 		v.durable.Delete(e.id, done)
 	} else {
 		v.durable.Save(record, done)
+	}
+}
+
+// handNotes writes the notes of a session. They reach the disk in their order,
+// so the last stands for all.
+func (v *Vault) handNotes(e *entry) {
+	last := len(e.notes)
+	for name, value := range e.notes {
+		var done func(error)
+		if last--; last == 0 {
+			done = v.answers(e)
+		}
+		v.durable.Note(e.id, name, value, done)
+	}
+}
+
+// answers is what is called when an entry is durable.
+func (v *Vault) answers(e *entry) func(error) {
+	return func(err error) {
+		if !e.answer(err) && err != nil {
+			v.lost(err)
+		}
 	}
 }
 
