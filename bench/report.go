@@ -123,6 +123,10 @@ type SlowReport struct {
 	RSSWithout int64 `json:"rss_without_kb,omitempty"`
 	RSSWith    int64 `json:"rss_with_kb,omitempty"`
 	Configured int64 `json:"configured_kb"`
+	// Sockets is the most that the system itself held for all connections of
+	// the machine, which is in no process.
+	SocketsWithout int64 `json:"socket_memory_without_kb,omitempty"`
+	SocketsWith    int64 `json:"socket_memory_with_kb,omitempty"`
 }
 
 // SoakReport is whether the server holds no more at the end than at the start.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/parleyhq/parley/bench/proc"
 	"github.com/parleyhq/parley/bench/record"
 	"github.com/parleyhq/parley/bench/swarm"
 )
@@ -61,6 +62,7 @@ type side struct {
 	lag     swarm.Lag
 	took    time.Duration
 	rss     int64 // the most, in bytes
+	sockets int64 // the most that the system held for connections
 	ended   map[string]int64
 	skipped int64
 }
@@ -93,7 +95,7 @@ func (r *run) round(ctx context.Context, f *feeder, s *side, pace int) error {
 	}
 	arrived := r.swarm.Arrived()
 	stop := r.progress.watch(what, f.due(r.o.Messages), func() int64 { return r.swarm.Arrived() - arrived })
-	lagging.Go(func() { s.rss = max(s.rss, r.most(during)) })
+	lagging.Go(func() { r.most(during, s) })
 	began := time.Now()
 	err := f.all(ctx, r.o.Messages)
 	s.took += time.Since(began)
@@ -125,18 +127,22 @@ func (r *run) lag(ctx context.Context, l *swarm.Laggard, pace int) {
 	}
 }
 
-// most returns the largest memory that the server's process had until ctx ends.
-func (r *run) most(ctx context.Context) (rss int64) {
+// most notes the most memory that the server's process and the system's sockets
+// had until ctx ends.
+func (r *run) most(ctx context.Context, s *side) {
 	again := time.NewTicker(500 * time.Millisecond)
 	defer again.Stop()
 	for {
 		if seen, err := r.watcher.look(); err == nil {
-			rss = max(rss, seen.RSS)
+			s.rss = max(s.rss, seen.RSS)
+		}
+		if held, err := proc.SocketMemory(); err == nil && r.o.PID != 0 {
+			s.sockets = max(s.sockets, held)
 		}
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			return rss
+			return
 		}
 	}
 }
@@ -159,6 +165,7 @@ func (r *run) compared(without, with *side) *SlowReport {
 		Receivers: len(r.peers), Slow: r.o.Slow, SlowRate: r.o.SlowRate, Rounds: r.o.Rounds,
 		Without: without.latency.Percentiles(), With: with.latency.Percentiles(),
 		Closed: with.lag.Ended, ServerEnded: with.ended, Skipped: with.skipped, SkippedTold: with.lag.Skipped,
+		SocketsWithout: without.sockets / kilo, SocketsWith: with.sockets / kilo,
 		RSSWithout: without.rss / kilo, RSSWith: with.rss / kilo, Configured: int64(r.o.Slow) * int64(r.o.QueueBytes) / kilo,
 	}
 	if with.took > 0 {

@@ -106,6 +106,9 @@ func (t *table) slow(s *SlowReport) {
 		t.linef("server memory, at most", "%d KB without, %d KB with: %+d KB; queues of the slow may hold %d KB",
 			s.RSSWithout, s.RSSWith, s.RSSWith-s.RSSWithout, s.Configured)
 	}
+	if s.SocketsWithout > 0 {
+		t.linef("system's socket memory", "%d KB without, %d KB with: %+d KB", s.SocketsWithout, s.SocketsWith, s.SocketsWith-s.SocketsWithout)
+	}
 	t.linef("a slow one took", "%.0f bytes a second", s.SlowGot)
 	t.linef("the slow were cut", "%s; the server says: %s", counts(s.Closed), counts(s.ServerEnded))
 	t.linef("messages left out for them", "%d, of which they know %d", s.Skipped, s.SkippedTold)
