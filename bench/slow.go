@@ -148,10 +148,11 @@ func (r *run) most(ctx context.Context, s *side) {
 }
 
 // account takes what the server says of itself: whom it cut and why, what it
-// left out. Connections that the load ended are no news.
+// left out. Connections that the load ended, or opened anew, are no news.
 func (s *side) account(before, after figures) {
 	for reason, n := range after.ended {
-		if n -= before.ended[reason]; n > 0 && reason != "closed" && reason != "connection_lost" {
+		ours := slices.Contains([]string{"closed", "connection_lost", "taken_over"}, reason)
+		if n -= before.ended[reason]; n > 0 && !ours {
 			s.ended[reason] += n
 		}
 	}
