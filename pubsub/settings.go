@@ -37,7 +37,7 @@ type Settings struct {
 	// there. Worth it for topics with a great many receivers.
 	NoPresence bool
 	// AtMostOnce gives every subscription QoS 0, whatever it asks for.
-	// Without it the highest is 1.
+	// Without it the highest is 2.
 	AtMostOnce bool
 	// Pressure is what happens to messages for a receiver that does not take
 	// them as fast as they come: hub.PressureDisconnect unless set. It is told
@@ -114,7 +114,7 @@ func (s Settings) MaxQoS() uint32 {
 	if s.AtMostOnce {
 		return 0
 	}
-	return 1
+	return 2
 }
 
 func (s Settings) options(ephemeral bool) broker.Options {
