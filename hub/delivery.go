@@ -8,7 +8,7 @@ import (
 )
 
 // MaxEncoders is how many different encodings one delivery can have.
-const MaxEncoders = 12
+const MaxEncoders = 14
 
 // Encoder turns what is delivered into the bytes of one wire form. Slot tells
 // it from all others and is less than MaxEncoders. Encode may be called

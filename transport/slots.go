@@ -10,7 +10,8 @@ const (
 	SlotSSE = 4
 	// SlotFrame and the one after it: JSON and Protobuf.
 	SlotFrame = 5
-	// SlotMQTT and those after it are for MQTT, SlotGRPC for gRPC.
+	// SlotMQTT and the four after it: whole packets of QoS 0 for 3.1.1 and 5, what
+	// comes before the packet identifier of others, and what comes behind it in 5.
 	SlotMQTT = 7
-	SlotGRPC = 10
+	SlotGRPC = 12
 )

@@ -112,7 +112,7 @@ func (c *Conn) Send(frame *[]byte, room int) bool {
 func (c *Conn) Offer(frame *[]byte, room int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.takes(frame, room) {
+	if !c.fits(len(*frame), room) {
 		return false
 	}
 	if c.flags&ending == 0 {
@@ -127,7 +127,7 @@ func (c *Conn) Offer(frame *[]byte, room int) bool {
 func (c *Conn) OfferLater(frame *[]byte, room, enough int, delay time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.takes(frame, room) {
+	if !c.fits(len(*frame), room) {
 		return false
 	}
 	switch {
@@ -145,9 +145,10 @@ func (c *Conn) OfferLater(frame *[]byte, room, enough int, delay time.Duration) 
 	return true
 }
 
-// takes reports whether a frame that is offered can be queued; mu is held.
-func (c *Conn) takes(frame *[]byte, room int) bool {
-	if c.flags&ending != 0 || c.flags&parked == 0 && (c.queued == 0 || c.queued+len(*frame) <= room) {
+// fits reports whether a frame of so many bytes that is offered can be queued;
+// mu is held.
+func (c *Conn) fits(size, room int) bool {
+	if c.flags&ending != 0 || c.flags&parked == 0 && (c.queued == 0 || c.queued+size <= room) {
 		return true
 	}
 	c.flags |= wanted
