@@ -19,7 +19,7 @@ func (f *Feed) openAny(ctx context.Context, r Request) (Start, error) {
 	durable = durable && f.flow.acks != nil
 	start := Start{Recovered: r.Since == nil}
 	y := newMany()
-	if durable && r.Saved != nil && r.Saved.Mark > 0 {
+	if durable && r.Saved != nil { // its mark is 0 when it began before the first message of all
 		start.Recovered = true
 		y.resume(*r.Saved)
 		f.setAny(y, nil)
