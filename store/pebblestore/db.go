@@ -111,6 +111,7 @@ func Open(dir string, o Options) (*DB, error) {
 	po.FS, db.watch = vfs.WithDiskHealthChecks(cmp.Or(o.fs, vfs.Default), slowDisk, nil, func(info vfs.DiskSlowInfo) {
 		db.log.Warn("the disk is slow", "info", info.String())
 	})
+	po.FS = &walFS{FS: po.FS, failed: func() bool { return db.failed() != nil }, fail: db.fail}
 	if !o.ReadOnly {
 		if err := examine(po.FS, dir, po); err != nil {
 			return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.watch.Close())
