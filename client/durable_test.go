@@ -140,6 +140,8 @@ func comeBack(n *network, c *client.Client, p *peer, handler func(client.Message
 		_, err := c.Subscribe(n.t.Context(), "a", handler, client.QoS(1))
 		done <- err
 	}()
+	synctest.Wait()
+	p.message("a", 10) // from what the session had: 8 and 9 were sent before anybody wanted them
 	if s := p.resume(9); s.GetSince() != nil {
 		n.t.Errorf("subscribes since %v, which nobody told it", s.GetSince())
 	}

@@ -145,8 +145,8 @@ func (c *Client) message(m Message) {
 	case m.Seq == 0 || strings.HasPrefix(m.Topic, "$") && c.channels[m.Topic] == nil:
 		c.dispatch(nil, m)
 		return
-	case c.config.device != "" && !c.covered(m.Topic):
-		return // the session wants it, nobody here does yet: unacknowledged, it comes again
+	case c.config.device != "" && !c.following(m.Topic):
+		return // the session wants it, nobody here follows it yet: unacknowledged, it comes again
 	}
 	t := c.place(m.Topic)
 	if m.Epoch != "" && t.epoch != "" && m.Epoch != t.epoch {

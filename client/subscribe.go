@@ -328,6 +328,18 @@ func (c *Client) drop(ch *channel) {
 	}
 }
 
+// following reports whether the server has answered a subscription that covers a
+// topic. What comes before that answer belongs to an earlier one, and is not all
+// there is.
+func (c *Client) following(name string) bool {
+	for _, ch := range c.channels {
+		if ch.live && ch.covers(name) {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *Client) covered(name string) bool {
 	for _, ch := range c.channels {
 		if ch.covers(name) {

@@ -1319,8 +1319,8 @@ export class Parley {
   #message(m) {
     if (m.share) return this.#shared(m, m.share);
     if (!m.seq || (m.topic.startsWith('$') && !this.#channels.has(m.topic))) return this.#dispatch(m);
-    // The session wants it and nothing here does yet: unacknowledged, it comes again.
-    if (this.#options.device && !this.#covering(m.topic).length) return undefined;
+    // The session wants it, and nothing here follows it before the server's answer: unacknowledged, it comes again.
+    if (this.#options.device && !this.#covering(m.topic).some((channel) => channel.live)) return undefined;
     const log = this.#log(m.topic);
     if (m.epoch && log.epoch && m.epoch !== log.epoch) this.#lost({ topic: m.topic, position: { epoch: m.epoch, seq: m.prev } });
     log.epoch ||= m.epoch ?? '';
