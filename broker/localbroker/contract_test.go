@@ -23,10 +23,11 @@ func TestMemory(t *testing.T) {
 // TestDisk runs the suite with a log; with a short tail in memory, so that most
 // is read from the disk.
 func TestDisk(t *testing.T) {
-	brokertest.Test(t, brokertest.Engine{
-		Open:    func(tb testing.TB) broker.Broker { return place(tb)() },
-		Durable: place,
-	})
+	memory := func(tb testing.TB) broker.Broker {
+		tb.Helper()
+		return place(tb)()
+	}
+	brokertest.Test(t, brokertest.Engine{Open: memory, Durable: place})
 }
 
 // place returns what opens an engine on a folder.

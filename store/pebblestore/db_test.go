@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/goleak"
 
 	"github.com/parleyhq/parley/message"
@@ -17,17 +16,6 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// openOn opens a database on a file system of a test.
-func openOn(tb testing.TB, fs vfs.FS) *DB {
-	tb.Helper()
-	db, err := Open("db", Options{fs: fs, Log: quiet(), MemTableBytes: 1 << 20})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { shut(tb, db) })
-	return db
-}
 
 func shut(tb testing.TB, db *DB) {
 	tb.Helper()

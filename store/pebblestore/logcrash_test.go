@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -185,7 +186,7 @@ func (c *crash) check(name string, t *crashTopic, acked uint64) {
 		c.tb.Fatalf("%s: %d messages from %d to %d, damaged %v, %v", name, len(r.Messages), h.First, h.Last, r.Damaged, err)
 	}
 	for i, m := range r.Messages {
-		if want := t.sent[h.First-1+uint64(i)]; m.Seq != want.Seq || string(m.Payload) != string(want.Payload) || m.Mark != want.Mark || m.Epoch != want.Epoch {
+		if want := t.sent[h.First-1+uint64(i)]; m.Seq != want.Seq || !bytes.Equal(m.Payload, want.Payload) || m.Mark != want.Mark || m.Epoch != want.Epoch {
 			c.tb.Fatalf("%s: message %d is %v, was %v", name, i, m, want)
 		}
 	}
@@ -230,7 +231,7 @@ func (c *crash) checkRetained(name string, t *crashTopic) {
 		}
 	}
 	got, err := c.db.Log().Retained(c.tb.Context(), topic.Filter(name))
-	if err != nil || (want == nil) != (len(got) == 0) || want != nil && (got[0].Seq != want.Seq || string(got[0].Payload) != string(want.Payload)) {
+	if err != nil || (want == nil) != (len(got) == 0) || want != nil && (got[0].Seq != want.Seq || !bytes.Equal(got[0].Payload, want.Payload)) {
 		c.tb.Errorf("%s: the last value is %v, was %v; %v", name, got, want, err)
 	}
 }
