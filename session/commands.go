@@ -13,6 +13,7 @@ import (
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 	"github.com/parleyhq/parley/pubsub"
 	"github.com/parleyhq/parley/pubsub/receipts"
+	"github.com/parleyhq/parley/session/vault"
 	"github.com/parleyhq/parley/store"
 	"github.com/parleyhq/parley/topic"
 )
@@ -67,7 +68,7 @@ func (s *Session) subscribeCommand(id uint64, c *parleyv1.Subscribe) {
 		return
 	}
 	s.save(func(err error) { // who was answered is kept: after a crash, too
-		switch refusal := storeError(err); {
+		switch refusal := vault.Refusal(err); {
 		case err == nil:
 			begin()
 		case refusal != nil:

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/parleyhq/parley/auth"
@@ -14,6 +13,7 @@ import (
 	"github.com/parleyhq/parley/protocol"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/session/vault"
 	"github.com/parleyhq/parley/store"
 )
 
@@ -205,7 +205,7 @@ func (s *Session) ask(ctx context.Context, c *parleyv1.Connect, kept *store.Sess
 			s.device = kept.Device
 			s.mu.Unlock()
 		}
-		if asked == 0 && kept.Expiry != s.m.usualExpiry(durable(kept) && kept.Device != "") {
+		if asked == 0 && kept.Expiry != s.m.usualExpiry(vault.Durable(kept) && kept.Device != "") {
 			asked = kept.Expiry // it was asked for before
 		}
 		if len(kept.Notes) > 0 {
@@ -226,7 +226,7 @@ func (s *Session) ask(ctx context.Context, c *parleyv1.Connect, kept *store.Sess
 	l.producer = s.user + "\x00" + name
 	var err error
 	if l.epoch, err = s.m.Store.Producers().NextEpoch(ctx, l.producer); err != nil {
-		return storeError(err)
+		return vault.Refusal(err)
 	}
 	answer.Producer = &parleyv1.Producer{Id: name, Epoch: l.epoch}
 	return nil
@@ -237,12 +237,12 @@ func (s *Session) ask(ctx context.Context, c *parleyv1.Connect, kept *store.Sess
 func (s *Session) settle(back *comeback) bool {
 	now := s.record()
 	switch {
-	case !durable(now):
+	case !vault.Durable(now):
 		if back.stored {
 			s.m.vault.Forget(s.id, nil)
 		}
 		return false
-	case !back.stored || !same(now, back.kept):
+	case !back.stored || !vault.Same(now, back.kept):
 		return true
 	}
 	l := s.lasts()
@@ -255,22 +255,6 @@ func (s *Session) settle(back *comeback) bool {
 	return false
 }
 
-// same reports whether two records differ in nothing but cursors and notes.
-func same(a, b *store.Session) bool {
-	if b == nil || a.Expiry != b.Expiry || a.Device != b.Device || len(a.Subscriptions) != len(b.Subscriptions) {
-		return false
-	}
-	for i := range a.Subscriptions {
-		x := &a.Subscriptions[i]
-		if !slices.ContainsFunc(b.Subscriptions, func(y store.Subscription) bool {
-			return x.Filter == y.Filter && x.QoS == y.QoS && x.Presence == y.Presence && x.Receipts == y.Receipts
-		}) {
-			return false
-		}
-	}
-	return true
-}
-
 // ticketLife is how long a resume ticket is good: what it resumes is decided by
 // what is kept, and a connection may last for months.
 const ticketLife = 365 * 24 * time.Hour
@@ -279,7 +263,7 @@ const ticketLife = 365 * 24 * time.Hour
 // begins, then what they bring.
 func (s *Session) welcome(id uint64, answer *parleyv1.Connected, feeds []*pubsub.Feed, err error) {
 	if err != nil {
-		if refusal := storeError(err); refusal != nil {
+		if refusal := vault.Refusal(err); refusal != nil {
 			s.turnAway(id, refusal)
 		}
 		return

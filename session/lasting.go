@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"maps"
 	"slices"
@@ -39,7 +37,7 @@ type lasting struct {
 	notes  map[string][]byte // what its transport keeps with it; replaced, never changed
 	stored bool              // the store has it, or is about to
 	saved  time.Time         // when its record was made last
-	moved  cursors           // that the store does not know of
+	moved  vault.Cursors     // that the store does not know of
 	final  *store.Session    // what remains, once the connection has ended
 	errors *rate.Limiter     // nil until the first
 }
@@ -65,8 +63,7 @@ func (s *Session) nameOf(c *parleyv1.Connect, who auth.Identity) string {
 	if c.GetDevice() == "" || who.User == "" && !s.byDevice {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(who.User + "\x00" + c.GetDevice()))
-	return "d-" + base64.RawURLEncoding.EncodeToString(sum[:16])
+	return vault.OfDevice(who.User, c.GetDevice())
 }
 
 // comeback is the session that a connection goes on with.
@@ -163,13 +160,8 @@ func (s *Session) recordOf(subs []*subscription) *store.Session {
 	for _, sub := range subs {
 		r.Subscriptions = append(r.Subscriptions, sub.saved())
 	}
-	r.Expiry = s.expiry(durable(r))
+	r.Expiry = s.expiry(vault.Durable(r))
 	return r
-}
-
-// durable reports whether a session owes its client something.
-func durable(r *store.Session) bool {
-	return len(r.Notes) > 0 || slices.ContainsFunc(r.Subscriptions, func(sub store.Subscription) bool { return sub.QoS > 0 })
 }
 
 // expiry is how long the session is kept without a connection.
@@ -238,7 +230,7 @@ func (s *Session) moved(filter, name string, at message.Position) {
 	kept := l != nil && l.stored && !s.taken
 	first := kept && len(l.moved) == 0
 	if kept {
-		l.moved.move(s.id, filter, name, at)
+		l.moved.Move(s.id, filter, name, at)
 	}
 	s.mu.Unlock()
 	if first {
@@ -258,7 +250,7 @@ func (s *Session) lay() {
 	s.mu.Unlock()
 	switch {
 	case final != nil && !vault.Expired(final, time.Now()):
-		s.m.vault.Part(final, durable(final), stored)
+		s.m.vault.Part(final, vault.Durable(final), stored)
 	case stored:
 		s.m.vault.Forget(s.id, nil)
 	}
@@ -332,18 +324,4 @@ func (s *Session) await(c *parleyv1.Command) {
 	if _, pong := c.GetCommand().(*parleyv1.Command_Pong); !pong {
 		l.answers.Wait(s.m.base)
 	}
-}
-
-// storeError is why something could not be kept; nil when nobody is there to
-// be told.
-func storeError(err error) *protocol.Error {
-	switch {
-	case errors.Is(err, vault.ErrTaken):
-		return nil
-	case errors.Is(err, store.ErrFull):
-		return protocol.Overloaded.Hide(err, "this node keeps as many sessions as it may: try again later")
-	case errors.Is(err, store.ErrClosed):
-		return protocol.Draining.Hide(err, "this node is shutting down: connect again")
-	}
-	return protocol.Internal.Hide(err, "the session could not be stored: try again later")
 }

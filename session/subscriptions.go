@@ -3,7 +3,6 @@ package session
 import (
 	"iter"
 
-	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/pubsub"
 	"github.com/parleyhq/parley/pubsub/receipts"
 	"github.com/parleyhq/parley/store"
@@ -103,21 +102,4 @@ func (ss *subscriptions) acknowledging(to []*subscription, name string) []*subsc
 		}
 	}
 	return to
-}
-
-// maxRepeated is how far back a cursor is looked for that has moved again.
-const maxRepeated = 8
-
-// cursors are those that have moved and that the store does not know of yet,
-// in the order in which they moved.
-type cursors []store.Ack
-
-func (cs *cursors) move(session, filter, name string, at message.Position) {
-	for i := len(*cs) - 1; i >= max(0, len(*cs)-maxRepeated); i-- {
-		if c := &(*cs)[i]; c.Topic == name && c.Filter == filter {
-			c.Position = at
-			return
-		}
-	}
-	*cs = append(*cs, store.Ack{Session: session, Filter: filter, Topic: name, Position: at})
 }
