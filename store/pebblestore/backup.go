@@ -10,6 +10,7 @@ import (
 
 	"github.com/parleyhq/parley/store"
 	"github.com/parleyhq/parley/store/pebblestore/frames"
+	"github.com/parleyhq/parley/store/pebblestore/records"
 	"github.com/parleyhq/parley/store/pebblestore/wire"
 )
 
@@ -82,24 +83,24 @@ func (r *renewal) flush() error {
 
 func (r *renewal) topics() error {
 	err := r.each(spaceTopics, func(key, value []byte) error {
-		m, err := decodeMeta(value)
+		m, err := records.DecodeMeta(value)
 		if err != nil {
 			return nil //nolint:nilerr // what is damaged stays so, and is told to whoever reads it
 		}
-		name, old := string(key[1:]), m.epoch
-		m.epoch = rand.Text()[:16]
-		r.moved[name] = [2]string{old, m.epoch}
-		return r.batch.Set(key, appendMeta(nil, m), nil)
+		name, old := string(key[1:]), m.Epoch
+		m.Epoch = rand.Text()[:16]
+		r.moved[name] = [2]string{old, m.Epoch}
+		return r.batch.Set(key, records.AppendMeta(nil, m), nil)
 	})
 	if err != nil {
 		return err
 	}
 	return r.each(spaceRetained, func(key, value []byte) error {
-		m, err := decodeRetained(key, value)
+		m, err := records.DecodeRetained(key, value)
 		if err != nil || !r.move(m.Topic, &m.Epoch) {
 			return nil //nolint:nilerr // as above
 		}
-		return r.batch.Set(key, appendRetained(nil, key, m), nil)
+		return r.batch.Set(key, records.AppendRetained(nil, key, m), nil)
 	})
 }
 

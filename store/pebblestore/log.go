@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/pebblestore/records"
 	"github.com/parleyhq/parley/store/pebblestore/wire"
 )
 
@@ -32,7 +33,7 @@ type topicLog struct {
 
 // tail is what has to be known of a topic to append to it.
 type tail struct {
-	meta
+	records.Meta
 
 	last uint64
 	end  uint64 // of the last record
@@ -143,7 +144,7 @@ func (l *topicLog) build(entries []store.Entry) (_ *pebble.Batch, tails map[stri
 // add puts one entry into a batch.
 func (l *topicLog) add(b *pebble.Batch, t tail, e *store.Entry) (tail, error) {
 	m := e.Message
-	fresh := t.epoch != m.Epoch
+	fresh := t.Epoch != m.Epoch
 	if fresh {
 		if err := l.begin(b, &t, m.Epoch); err != nil {
 			return t, err
@@ -153,28 +154,28 @@ func (l *topicLog) add(b *pebble.Batch, t tail, e *store.Entry) (tail, error) {
 		return t, fmt.Errorf("message %d of %s cannot follow %d", m.Seq, m.Topic, t.last)
 	}
 	if e.Keep != nil {
-		t.keep = *e.Keep
+		t.Keep = *e.Keep
 	}
 	if fresh || e.Keep != nil {
-		l.put(b, nameKey(l.key[:0], spaceTopics, m.Topic), func(buf, _ []byte) []byte { return appendMeta(buf, t.meta) })
+		l.put(b, nameKey(l.key[:0], spaceTopics, m.Topic), func(buf, _ []byte) []byte { return records.AppendMeta(buf, t.Meta) })
 	}
-	l.put(b, seqKey(l.key[:0], spaceLog, t.id, m.Seq), func(buf, key []byte) []byte {
-		buf, t.end = appendRecord(buf, key, m, t.end)
+	l.put(b, seqKey(l.key[:0], spaceLog, t.ID, m.Seq), func(buf, key []byte) []byte {
+		buf, t.end = records.AppendMessage(buf, key, m, t.end)
 		return buf
 	})
 	if e.KeyUntil != 0 {
-		l.put(b, seqKey(l.key[:0], spaceKeys, t.id, m.Seq), func(buf, _ []byte) []byte { return appendUse(buf, m.From, m.Key, e.KeyUntil) })
+		l.put(b, seqKey(l.key[:0], spaceKeys, t.ID, m.Seq), func(buf, _ []byte) []byte { return records.AppendUse(buf, m.From, m.Key, e.KeyUntil) })
 	}
 	if m.Producer != "" {
-		l.put(b, producerKey(l.key[:0], t.id, m.Producer), func(buf, _ []byte) []byte { return appendProducer(buf, m.ProducerEpoch, m.N, m.Seq) })
+		l.put(b, producerKey(l.key[:0], t.ID, m.Producer), func(buf, _ []byte) []byte { return records.AppendProducer(buf, m.ProducerEpoch, m.N, m.Seq) })
 	}
 	for _, p := range e.Forget {
-		l.key = producerKey(l.key[:0], t.id, p)
+		l.key = producerKey(l.key[:0], t.ID, p)
 		_ = b.Delete(l.key, nil)
 	}
 	switch {
 	case e.Retain && len(m.Payload) > 0:
-		l.put(b, nameKey(l.key[:0], spaceRetained, m.Topic), func(buf, key []byte) []byte { return appendRetained(buf, key, m) })
+		l.put(b, nameKey(l.key[:0], spaceRetained, m.Topic), func(buf, key []byte) []byte { return records.AppendRetained(buf, key, m) })
 	case e.Retain:
 		l.key = nameKey(l.key[:0], spaceRetained, m.Topic)
 		_ = b.Delete(l.key, nil)
@@ -193,16 +194,16 @@ func (l *topicLog) put(b *pebble.Batch, key []byte, encode func(buf, key []byte)
 
 // begin gives a topic a new id for a new epoch, and deletes what it had.
 func (l *topicLog) begin(b *pebble.Batch, t *tail, epoch string) error {
-	if t.id != 0 {
+	if t.ID != 0 {
 		for _, space := range []byte{spaceLog, spaceKeys, spaceProducers} {
-			lower := seqKey(nil, space, t.id, 0)[:9]
+			lower := seqKey(nil, space, t.ID, 0)[:9]
 			if err := b.DeleteRange(lower, behind(lower), nil); err != nil {
 				return err
 			}
 		}
 	}
 	l.nextID++
-	*t = tail{meta: meta{id: l.nextID, epoch: epoch, keep: t.keep}}
+	*t = tail{Meta: records.Meta{ID: l.nextID, Epoch: epoch, Keep: t.Keep}}
 	return b.Set([]byte(keyIDs), numberValue(l.nextID), nil)
 }
 
@@ -218,7 +219,7 @@ func (l *topicLog) tail(name string) (t tail, found bool, err error) {
 	if err != nil || !found {
 		return tail{}, false, err
 	}
-	if t.meta, err = decodeMeta(b); err != nil {
+	if t.Meta, err = records.DecodeMeta(b); err != nil {
 		return tail{}, false, fmt.Errorf("read what is known of %s: %w", name, err)
 	}
 	if err = l.findLast(&t); err != nil {
@@ -229,16 +230,16 @@ func (l *topicLog) tail(name string) (t tail, found bool, err error) {
 
 // findLast finds the last record of a topic.
 func (l *topicLog) findLast(t *tail) error {
-	t.last, t.end = t.floor, t.floorEnd
-	lower := seqKey(nil, spaceLog, t.id, 0)
+	t.last, t.end = t.Floor, t.FloorEnd
+	lower := seqKey(nil, spaceLog, t.ID, 0)
 	it, err := l.db.pebble.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: behind(lower[:9])})
 	if err != nil {
 		return err
 	}
 	for ok := it.Last(); ok; ok = it.Prev() {
 		t.last = max(t.last, seqOf(it.Key())) // damaged or not, the number is used
-		if h, err := readHeader(it.Key(), it.Value()); err == nil {
-			t.end, t.mark = h.end, h.mark
+		if h, err := records.ReadHeader(it.Key(), it.Value()); err == nil {
+			t.end, t.mark = h.End, h.Mark
 			break
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/pebblestore/records"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -24,8 +25,8 @@ func (l *topicLog) Read(_ context.Context, name topic.Name, r store.Range) (stor
 	if err != nil || !found {
 		return store.Records{}, err
 	}
-	s := scan{db: l.db, name: string(name), meta: t.meta, backward: r.Newest, limit: r.Limit, bytes: r.Bytes}
-	s.low, s.high = max(r.After, t.floor)+1, t.last
+	s := scan{db: l.db, name: string(name), meta: t.Meta, backward: r.Newest, limit: r.Limit, bytes: r.Bytes}
+	s.low, s.high = max(r.After, t.Floor)+1, t.last
 	if r.Before != 0 {
 		s.high = min(s.high, r.Before-1)
 	}
@@ -41,7 +42,7 @@ func (l *topicLog) Read(_ context.Context, name topic.Name, r store.Range) (stor
 	if len(s.missing) > 0 {
 		// What was trimmed since is not damaged.
 		t, _, err = l.tail(string(name))
-		s.out.Damaged = err != nil || t.id != s.meta.id || slices.Max(s.missing) > t.floor
+		s.out.Damaged = err != nil || t.ID != s.meta.ID || slices.Max(s.missing) > t.Floor
 	}
 	return s.out, nil
 }
@@ -51,7 +52,7 @@ func (l *topicLog) Read(_ context.Context, name topic.Name, r store.Range) (stor
 type scan struct {
 	db        *DB
 	name      string
-	meta      meta
+	meta      records.Meta
 	low, high uint64
 	backward  bool
 	limit     int
@@ -81,7 +82,7 @@ func (s *scan) run() error {
 
 func (s *scan) iter(low, high uint64) (*pebble.Iterator, error) {
 	return s.db.pebble.NewIter(&pebble.IterOptions{
-		LowerBound: seqKey(nil, spaceLog, s.meta.id, low), UpperBound: seqKey(nil, spaceLog, s.meta.id, high+1),
+		LowerBound: seqKey(nil, spaceLog, s.meta.ID, low), UpperBound: seqKey(nil, spaceLog, s.meta.ID, high+1),
 	})
 }
 
@@ -130,12 +131,12 @@ func (s *scan) take(key, record []byte) {
 		}
 		s.low = seq + 1
 	}
-	m, behind, err := decodeRecord(key, record)
+	m, behind, err := records.DecodeMessage(key, record)
 	if err != nil {
 		s.missing = append(s.missing, seq)
 		return
 	}
-	m.Topic, m.Epoch, m.Seq, m.Prev = s.name, s.meta.epoch, seq, seq-behind
+	m.Topic, m.Epoch, m.Seq, m.Prev = s.name, s.meta.Epoch, seq, seq-behind
 	s.size += len(record)
 	s.out.Messages = append(s.out.Messages, m)
 }
@@ -231,8 +232,8 @@ func (l *topicLog) one(name string, q store.TopicQuery) ([]store.Head, error) {
 
 func (t tail) head(name string) store.Head {
 	return store.Head{
-		Topic: topic.Name(name), Epoch: t.epoch, First: t.floor + 1, Last: t.last,
-		Bytes: int64(t.end - t.floorEnd), Mark: t.mark, Keep: t.keep,
+		Topic: topic.Name(name), Epoch: t.Epoch, First: t.Floor + 1, Last: t.last,
+		Bytes: int64(t.end - t.FloorEnd), Mark: t.mark, Keep: t.Keep,
 	}
 }
 
@@ -240,19 +241,19 @@ func (t tail) head(name string) store.Head {
 // above mark. Marks of a topic grow with its numbers.
 func (l *topicLog) marked(t tail, mark uint64) (uint64, error) {
 	if mark == 0 {
-		return t.floor, nil
+		return t.Floor, nil
 	}
-	n, err := l.search(t, func(h header) bool { return h.mark > mark })
-	return t.floor + n, err
+	n, err := l.search(t, func(h records.Header) bool { return h.Mark > mark })
+	return t.Floor + n, err
 }
 
 // search returns how many of the oldest messages of a topic come before the
 // first that is wanted, which all behind it are too. A damaged one counts as
 // wanted: nothing behind it is skipped.
-func (l *topicLog) search(t tail, wanted func(header) bool) (uint64, error) {
+func (l *topicLog) search(t tail, wanted func(records.Header) bool) (uint64, error) {
 	var failure error
-	n := sort.Search(int(t.last-t.floor), func(i int) bool {
-		key := seqKey(nil, spaceLog, t.id, t.floor+uint64(i)+1)
+	n := sort.Search(int(t.last-t.Floor), func(i int) bool {
+		key := seqKey(nil, spaceLog, t.ID, t.Floor+uint64(i)+1)
 		b, found, err := l.db.get(key)
 		if err != nil && !pebble.IsCorruptionError(err) {
 			failure = err
@@ -260,7 +261,7 @@ func (l *topicLog) search(t tail, wanted func(header) bool) (uint64, error) {
 		if err != nil || !found {
 			return true
 		}
-		h, err := readHeader(key, b)
+		h, err := records.ReadHeader(key, b)
 		return err != nil || wanted(h)
 	})
 	return uint64(n), failure
@@ -277,19 +278,19 @@ func (l *topicLog) Recall(_ context.Context, name topic.Name, keys int) (store.P
 	if err != nil || !found {
 		return out, err
 	}
-	err = l.db.each(spaceKeys, t.id, true, func(key, value []byte) (bool, error) {
+	err = l.db.each(spaceKeys, t.ID, true, func(key, value []byte) (bool, error) {
 		if len(out.Keys) >= keys {
 			return false, nil
 		}
-		k, err := decodeUse(value)
+		k, err := records.DecodeUse(value)
 		k.Seq = seqOf(key)
 		out.Keys = append(out.Keys, k)
 		return true, err
 	})
 	slices.Reverse(out.Keys)
 	if err == nil {
-		err = l.db.each(spaceProducers, t.id, false, func(key, value []byte) (bool, error) {
-			p, err := decodeProducer(value)
+		err = l.db.each(spaceProducers, t.ID, false, func(key, value []byte) (bool, error) {
+			p, err := records.DecodeProducer(value)
 			p.Producer = string(key[9:])
 			out.Producers = append(out.Producers, p)
 			return true, err
@@ -337,7 +338,7 @@ func (l *topicLog) Retained(ctx context.Context, f topic.Filter) ([]*message.Mes
 			continue
 		}
 		var m *message.Message
-		if m, err = decodeRetained(it.Key(), it.Value()); err == nil {
+		if m, err = records.DecodeRetained(it.Key(), it.Value()); err == nil {
 			out = append(out, m)
 			err = ctx.Err()
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/pebblestore/records"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -31,17 +32,17 @@ func (l *topicLog) Trim(_ context.Context, name topic.Name, trim store.Trim) (st
 	}
 	b := l.db.pebble.NewBatch()
 	if trim.KeysBelow > 0 {
-		_ = b.DeleteRange(seqKey(nil, spaceKeys, t.id, 0), seqKey(nil, spaceKeys, t.id, trim.KeysBelow), nil)
+		_ = b.DeleteRange(seqKey(nil, spaceKeys, t.ID, 0), seqKey(nil, spaceKeys, t.ID, trim.KeysBelow), nil)
 	}
-	if floor > t.floor {
-		if t.floorEnd, err = l.endOf(t, floor); err != nil {
+	if floor > t.Floor {
+		if t.FloorEnd, err = l.endOf(t, floor); err != nil {
 			return store.Head{}, errors.Join(err, b.Close())
 		}
-		_ = b.DeleteRange(seqKey(nil, spaceLog, t.id, t.floor), seqKey(nil, spaceLog, t.id, floor+1), nil)
-		if t.floor = floor; t.floor == t.last {
+		_ = b.DeleteRange(seqKey(nil, spaceLog, t.ID, t.Floor), seqKey(nil, spaceLog, t.ID, floor+1), nil)
+		if t.Floor = floor; t.Floor == t.last {
 			t.mark = 0
 		}
-		_ = b.Set(nameKey(nil, spaceTopics, string(name)), appendMeta(nil, t.meta), nil)
+		_ = b.Set(nameKey(nil, spaceTopics, string(name)), records.AppendMeta(nil, t.Meta), nil)
 	}
 	if b.Empty() {
 		return t.head(string(name)), b.Close()
@@ -56,16 +57,16 @@ func (l *topicLog) Trim(_ context.Context, name topic.Name, trim store.Trim) (st
 
 // floor returns the highest number that trim has to go.
 func (l *topicLog) floor(t tail, trim store.Trim) (uint64, error) {
-	floor := t.floor
-	if n := t.last - t.floor; trim.Count > 0 && n > trim.Count {
+	floor := t.Floor
+	if n := t.last - t.Floor; trim.Count > 0 && n > trim.Count {
 		floor = t.last - trim.Count
 	}
-	if trim.Bytes > 0 && t.end-t.floorEnd > uint64(trim.Bytes) {
-		n, err := l.search(t, func(h header) bool { return t.end-h.end <= uint64(trim.Bytes) })
+	if trim.Bytes > 0 && t.end-t.FloorEnd > uint64(trim.Bytes) {
+		n, err := l.search(t, func(h records.Header) bool { return t.end-h.End <= uint64(trim.Bytes) })
 		if err != nil {
 			return 0, err
 		}
-		floor = max(floor, min(t.floor+n+1, t.last-1))
+		floor = max(floor, min(t.Floor+n+1, t.last-1))
 	}
 	if trim.Before > 0 {
 		aged, err := l.aged(t, floor, trim.Before)
@@ -81,13 +82,13 @@ func (l *topicLog) floor(t tail, trim store.Trim) (uint64, error) {
 // older than a time.
 func (l *topicLog) aged(t tail, floor uint64, before int64) (uint64, error) {
 	it, err := l.db.pebble.NewIter(&pebble.IterOptions{
-		LowerBound: seqKey(nil, spaceLog, t.id, floor+1), UpperBound: seqKey(nil, spaceLog, t.id, t.last+1),
+		LowerBound: seqKey(nil, spaceLog, t.ID, floor+1), UpperBound: seqKey(nil, spaceLog, t.ID, t.last+1),
 	})
 	if err != nil {
 		return 0, err
 	}
 	for ok := it.First(); ok; ok = it.Next() {
-		if h, err := readHeader(it.Key(), it.Value()); err == nil && h.time >= before {
+		if h, err := records.ReadHeader(it.Key(), it.Value()); err == nil && h.Time >= before {
 			break
 		}
 		floor = seqOf(it.Key())
@@ -104,15 +105,15 @@ func (l *topicLog) endOf(t tail, seq uint64) (uint64, error) {
 		return t.end, nil
 	}
 	it, err := l.db.pebble.NewIter(&pebble.IterOptions{
-		LowerBound: seqKey(nil, spaceLog, t.id, t.floor+1), UpperBound: seqKey(nil, spaceLog, t.id, seq+1),
+		LowerBound: seqKey(nil, spaceLog, t.ID, t.Floor+1), UpperBound: seqKey(nil, spaceLog, t.ID, seq+1),
 	})
 	if err != nil {
 		return 0, err
 	}
-	end := t.floorEnd
+	end := t.FloorEnd
 	for ok := it.Last(); ok; ok = it.Prev() {
-		if h, err := readHeader(it.Key(), it.Value()); err == nil {
-			end = h.end
+		if h, err := records.ReadHeader(it.Key(), it.Value()); err == nil {
+			end = h.End
 			break
 		}
 	}

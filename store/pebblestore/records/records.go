@@ -1,4 +1,6 @@
-package pebblestore
+// Package records puts what the log keeps into bytes: messages, what is known
+// of a topic, and who published what.
+package records
 
 import (
 	"encoding/binary"
@@ -41,8 +43,9 @@ const (
 	flagHeaders
 )
 
-// appendRecord adds m's record to buf; before is the end of the record before it.
-func appendRecord(buf, key []byte, m *message.Message, before uint64) (_ []byte, end uint64) {
+// AppendMessage adds m's record, which stands under key, to buf; before is the end
+// of the record before it. It returns this one's.
+func AppendMessage(buf, key []byte, m *message.Message, before uint64) (_ []byte, end uint64) {
 	start := len(buf)
 	flags := byte(0)
 	set := func(on bool, flag byte) {
@@ -86,34 +89,35 @@ func appendRecord(buf, key []byte, m *message.Message, before uint64) (_ []byte,
 	return buf, end
 }
 
-// header is the part of a record that can be read without the rest.
-type header struct {
-	end, mark uint64
-	time      int64
+// Header is the part of a record that can be read without the rest.
+type Header struct {
+	// End is the bytes of all records of the topic up to this one.
+	End, Mark uint64
+	Time      int64
 	flags     byte
 }
 
-// readHeader verifies a record and returns its header.
-func readHeader(key, record []byte) (header, error) {
+// ReadHeader verifies a record and returns its header.
+func ReadHeader(key, record []byte) (Header, error) {
 	if len(record) < headerSize || record[0] != recordVersion ||
 		binary.LittleEndian.Uint32(record[1:]) != wire.Checksum(key, record[5:]) {
-		return header{}, wire.ErrDamaged
+		return Header{}, wire.ErrDamaged
 	}
-	return header{
-		end:  binary.LittleEndian.Uint64(record[5:]),
-		mark: binary.LittleEndian.Uint64(record[13:]),
-		time: int64(binary.LittleEndian.Uint64(record[21:])), flags: record[29],
+	return Header{
+		End:  binary.LittleEndian.Uint64(record[5:]),
+		Mark: binary.LittleEndian.Uint64(record[13:]),
+		Time: int64(binary.LittleEndian.Uint64(record[21:])), flags: record[29],
 	}, nil
 }
 
-// decodeRecord returns the message of a record without its topic, epoch and
+// DecodeMessage returns the message of a record without its topic, epoch and
 // seq; prev is how far behind. The message shares nothing with record.
-func decodeRecord(key, record []byte) (m *message.Message, behind uint64, err error) {
-	h, err := readHeader(key, record)
+func DecodeMessage(key, record []byte) (m *message.Message, behind uint64, err error) {
+	h, err := ReadHeader(key, record)
 	if err != nil {
 		return nil, 0, err
 	}
-	m = &message.Message{Mark: h.mark, Time: h.time, Binary: h.flags&flagBinary != 0, Retain: h.flags&flagRetain != 0}
+	m = &message.Message{Mark: h.Mark, Time: h.Time, Binary: h.flags&flagBinary != 0, Retain: h.flags&flagRetain != 0}
 	c := wire.Reader{Rest: append([]byte(nil), record[headerSize:]...)}
 	behind = c.Uvarint()
 	if h.flags&flagExpires != 0 {
@@ -141,51 +145,55 @@ func decodeRecord(key, record []byte) (m *message.Message, behind uint64, err er
 	return m, behind, nil
 }
 
-// meta is what is known of a topic beside its messages.
-type meta struct {
-	id    uint64
-	epoch string
-	// floor is the highest seq that was forgotten, and floorEnd the end of its
+// Meta is what is known of a topic beside its messages.
+type Meta struct {
+	// ID is the number under which the topic's records stand.
+	ID    uint64
+	Epoch string
+	// Floor is the highest seq that was forgotten, and FloorEnd the end of its
 	// record.
-	floor, floorEnd uint64
-	keep            store.Keep
+	Floor, FloorEnd uint64
+	Keep            store.Keep
 }
 
 const metaVersion = 1
 
-func appendMeta(buf []byte, m meta) []byte {
+// AppendMeta adds what is known of a topic to buf.
+func AppendMeta(buf []byte, m Meta) []byte {
 	start := len(buf)
 	buf = append(buf, metaVersion)
-	for _, v := range []uint64{m.id, m.floor, m.floorEnd, m.keep.Count, uint64(m.keep.Bytes), uint64(m.keep.Age)} {
+	for _, v := range []uint64{m.ID, m.Floor, m.FloorEnd, m.Keep.Count, uint64(m.Keep.Bytes), uint64(m.Keep.Age)} {
 		buf = binary.AppendUvarint(buf, v)
 	}
-	buf = wire.AppendText(buf, m.epoch)
+	buf = wire.AppendText(buf, m.Epoch)
 	return wire.Seal(buf, start)
 }
 
-func decodeMeta(b []byte) (meta, error) {
+// DecodeMeta reads what AppendMeta wrote.
+func DecodeMeta(b []byte) (Meta, error) {
 	body, ok := wire.Verified(b)
 	if !ok || body[0] != metaVersion {
-		return meta{}, wire.ErrDamaged
+		return Meta{}, wire.ErrDamaged
 	}
 	c := wire.Reader{Rest: body[1:]}
-	m := meta{id: c.Uvarint(), floor: c.Uvarint(), floorEnd: c.Uvarint()}
-	m.keep = store.Keep{Count: c.Uvarint(), Bytes: int64(c.Uvarint()), Age: int64(c.Uvarint())}
-	if m.epoch = c.Text(); c.Bad {
-		return meta{}, wire.ErrDamaged
+	m := Meta{ID: c.Uvarint(), Floor: c.Uvarint(), FloorEnd: c.Uvarint()}
+	m.Keep = store.Keep{Count: c.Uvarint(), Bytes: int64(c.Uvarint()), Age: int64(c.Uvarint())}
+	if m.Epoch = c.Text(); c.Bad {
+		return Meta{}, wire.ErrDamaged
 	}
 	return m, nil
 }
 
-// appendUse is the value under a key: who used which until when.
-func appendUse(buf []byte, from, key string, until int64) []byte {
+// AppendUse is the value under a key: who used which until when.
+func AppendUse(buf []byte, from, key string, until int64) []byte {
 	start := len(buf)
 	buf = binary.AppendVarint(buf, until)
 	buf = wire.AppendText(wire.AppendText(buf, from), key)
 	return wire.Seal(buf, start)
 }
 
-func decodeUse(b []byte) (k store.Key, err error) {
+// DecodeUse reads what AppendUse wrote. The seq is in the key.
+func DecodeUse(b []byte) (k store.Key, err error) {
 	body, ok := wire.Verified(b)
 	if !ok {
 		return k, wire.ErrDamaged
@@ -198,14 +206,15 @@ func decodeUse(b []byte) (k store.Key, err error) {
 	return k, nil
 }
 
-// appendProducer is the value under a producer: how far it has got.
-func appendProducer(buf []byte, epoch, n, seq uint64) []byte {
+// AppendProducer is the value under a producer: how far it has got.
+func AppendProducer(buf []byte, epoch, n, seq uint64) []byte {
 	start := len(buf)
 	buf = binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(buf, epoch), n), seq)
 	return wire.Seal(buf, start)
 }
 
-func decodeProducer(b []byte) (p store.Producer, err error) {
+// DecodeProducer reads what AppendProducer wrote. The name is in the key.
+func DecodeProducer(b []byte) (p store.Producer, err error) {
 	body, ok := wire.Verified(b)
 	if !ok {
 		return p, wire.ErrDamaged
@@ -218,16 +227,17 @@ func decodeProducer(b []byte) (p store.Producer, err error) {
 	return p, nil
 }
 
-// appendRetained is a last value: a record behind its position.
-func appendRetained(buf, key []byte, m *message.Message) []byte {
+// AppendRetained is a last value: a record behind its position.
+func AppendRetained(buf, key []byte, m *message.Message) []byte {
 	start := len(buf)
 	buf = binary.LittleEndian.AppendUint64(buf, m.Seq)
 	buf = wire.AppendText(buf, m.Epoch)
-	buf, _ = appendRecord(buf, slices.Concat(key, buf[start:]), m, 0)
+	buf, _ = AppendMessage(buf, slices.Concat(key, buf[start:]), m, 0)
 	return buf
 }
 
-func decodeRetained(key, b []byte) (*message.Message, error) {
+// DecodeRetained reads what AppendRetained wrote. The topic is in the key.
+func DecodeRetained(key, b []byte) (*message.Message, error) {
 	if len(b) < 8 {
 		return nil, wire.ErrDamaged
 	}
@@ -237,7 +247,7 @@ func decodeRetained(key, b []byte) (*message.Message, error) {
 	if c.Bad {
 		return nil, wire.ErrDamaged
 	}
-	m, behind, err := decodeRecord(slices.Concat(key, b[:len(b)-len(c.Rest)]), c.Rest)
+	m, behind, err := DecodeMessage(slices.Concat(key, b[:len(b)-len(c.Rest)]), c.Rest)
 	if err != nil {
 		return nil, err
 	}
