@@ -103,7 +103,7 @@ func restDoor(s *Server) door {
 		if err != nil {
 			return err
 		}
-		r.Any(pathREST+"/*path", gin.WrapH(api))
+		r.Any(pathREST+"/*path", s.backups(api))
 		return nil
 	}}
 }
