@@ -117,6 +117,9 @@ func (s *Server) openLive(registry *prometheus.Registry) error {
 	options := append(liveOptions(s.cfg, s.engine.data != nil),
 		parley.WithVerifier(tokens), parley.WithSecret(tickets), parley.WithBroker(s.engine.broker),
 		parley.WithLogger(s.log), parley.WithMetrics(registry))
+	if s.engine.data != nil {
+		options = append(options, parley.WithStore(s.engine.data))
+	}
 	if s.cfg.Community {
 		options = append(options, community.LiveOptions()...)
 	}
