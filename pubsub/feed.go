@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -8,6 +9,8 @@ import (
 	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/protocol"
+	"github.com/parleyhq/parley/pubsub/flow"
+	"github.com/parleyhq/parley/pubsub/group"
 	"github.com/parleyhq/parley/store"
 	"github.com/parleyhq/parley/topic"
 )
@@ -29,6 +32,9 @@ type Receiver interface {
 
 // Request asks for a feed.
 type Request struct {
+	// Filter may be $share/group/filter: then each message goes to one member of
+	// the group, and to another when that one leaves or fails. A group that was
+	// there before goes on where it was; Since and Saved mean nothing.
 	Filter topic.Filter
 	// QoS 1 and more ask the receiver to acknowledge what it has dealt with
 	// (Ack): no more than Config.Window messages are handed over without, and
@@ -45,6 +51,8 @@ type Request struct {
 	Who      auth.Identity
 	Session  string // messages published with Except this are left out
 	Receiver Receiver
+
+	window int // 0: that of the service
 }
 
 // Start is how a feed begins.
@@ -69,10 +77,13 @@ type Feed struct {
 
 	presence bool
 	qos      uint8
+	seat     *seat // in a group; nil for a feed of its own
 
 	mu     sync.Mutex
-	joined bool // guarded by mu, like flow
-	flow   flow
+	joined bool // guarded by mu, like all below
+	seated bool
+	name   *string // the user's, until Start
+	flow   flow.Flow
 }
 
 var _ hub.Subscriber = (*Feed)(nil)
@@ -81,16 +92,23 @@ var _ hub.Subscriber = (*Feed)(nil)
 // told before anything is handed over. Then Start must be called, and Close to
 // end it.
 func (s *Service) Open(ctx context.Context, r Request) (*Feed, Start, error) {
+	if name, inner, err := topic.ParseShare(string(r.Filter)); err != nil {
+		return nil, Start{}, protocol.BadRequest.Errorf("subscribe: %w", err)
+	} else if name != "" {
+		return s.openMember(ctx, r, name, inner)
+	}
 	wild := r.Filter.Wildcard()
 	if r.Since != nil && r.Since.Seq > 0 && wild {
 		return nil, Start{}, protocol.BadRequest.Errorf("since is the position in one topic: %s is a pattern, leave since out", r.Filter)
 	}
 	f := &Feed{s: s, receiver: r.Receiver, filter: r.Filter, user: r.Who.User, presence: r.Presence}
-	f.flow.own, f.flow.wild = r.Session, wild
-	f.flow.aside().userName = r.Who.Name
+	limit := 0
 	if r.QoS > 0 && (wild || s.Settings(topic.Name(r.Filter)).keeps()) {
-		f.flow.acks = &window{limit: s.window}
-		f.qos = uint8(min(r.QoS, 2))
+		limit, f.qos = cmp.Or(r.window, s.window), uint8(min(r.QoS, 2))
+	}
+	f.flow.Open(r.Session, wild, limit)
+	if r.Who.Name != "" {
+		f.name = &r.Who.Name
 	}
 	if s.hub.Subscribe(r.Filter, f) {
 		if err := s.broker.Watch(r.Filter); err != nil {
@@ -111,15 +129,23 @@ func (s *Service) Open(ctx context.Context, r Request) (*Feed, Start, error) {
 // what is kept, then what is published. What the receiver has no room for at
 // once follows later.
 func (f *Feed) Start() {
+	if f.seat != nil {
+		f.sit()
+		return
+	}
+	name := ""
 	f.mu.Lock()
-	name := f.flow.begin()
+	f.flow.Begin()
+	if f.name != nil {
+		name, f.name = *f.name, nil
+	}
 	f.mu.Unlock()
 	f.enter(name)
 	f.mu.Lock()
-	e := f.flow.effects()
+	e := f.flow.Effects()
 	f.mu.Unlock()
-	if e.work {
-		e.work = f.turn(f.s.base)
+	if e.Work {
+		e.Work = f.turn()
 	}
 	f.follow(e)
 }
@@ -127,28 +153,74 @@ func (f *Feed) Start() {
 // Deliver is called by the hub.
 func (f *Feed) Deliver(d *hub.Delivery) {
 	f.mu.Lock()
-	f.flow.arrive(d, f)
-	e := f.flow.effects()
+	f.flow.Arrive(d, (*hand)(f))
+	e := f.flow.Effects()
 	f.mu.Unlock()
-	if e != (effects{}) {
+	if e != (flow.Effects{}) {
 		f.follow(e)
 	}
 }
 
-// take hands d to the receiver; mu is held.
-func (f *Feed) take(d *hub.Delivery) bool { return f.receiver.Deliver(d) }
+// hand is a feed as its flow knows it: the receiver.
+type hand Feed
+
+// Take hands d over; the feed's lock is held.
+func (h *hand) Take(d *hub.Delivery) bool { return h.receiver.Deliver(d) }
 
 // Ack notes that the receiver has dealt with everything up to seq of one topic.
 // It returns the position to go on from some day (store.Ack), and false when
 // that has not moved: the feed asks for no acknowledgements, does not know the
 // topic, or has never handed that message over.
+//
+// A member of a group acknowledges what it was given up to seq; there is
+// nothing to store of that.
 func (f *Feed) Ack(topic string, seq uint64) (message.Position, bool) {
+	if f.seat != nil {
+		f.seat.in.change(func(g *group.Group) { g.Ack(&f.seat.Member, topic, seq) })
+		return message.Position{}, false
+	}
 	f.mu.Lock()
-	at, moved := f.flow.ack(topic, seq)
-	e := f.flow.effects()
+	at, moved := f.flow.Ack(topic, seq)
+	e := f.flow.Effects()
 	f.mu.Unlock()
 	f.follow(e)
 	return at, moved
+}
+
+// Fail says of a member of a group that it could not deal with one message:
+// another gets it, and after five it goes to a topic under DeadPrefix. It means
+// nothing to other feeds.
+func (f *Feed) Fail(topic string, seq uint64) {
+	if f.seat != nil {
+		f.seat.in.change(func(g *group.Group) { g.Fail(&f.seat.Member, topic, seq) })
+	}
+}
+
+// ackAt is Ack for a position: one of another epoch means nothing.
+func (f *Feed) ackAt(topic string, at message.Position) {
+	f.mu.Lock()
+	f.flow.AckAt(topic, at)
+	e := f.flow.Effects()
+	f.mu.Unlock()
+	f.follow(e)
+}
+
+// sit makes the receiver a member of its group.
+func (f *Feed) sit() {
+	f.mu.Lock()
+	first := !f.seated && !f.flow.Closed()
+	f.seated = true
+	f.mu.Unlock()
+	if !first {
+		return
+	}
+	f.seat.in.join(f)
+	f.mu.Lock()
+	gone := f.flow.Closed()
+	f.mu.Unlock()
+	if gone { // Close found nobody there yet
+		f.seat.in.stand(f)
+	}
 }
 
 // Saved returns what a later feed needs to go on, as Request.Saved: the filter,
@@ -158,15 +230,7 @@ func (f *Feed) Saved() store.Subscription {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := store.Subscription{Filter: string(f.filter), QoS: uint32(f.qos), Presence: f.presence}
-	w := &f.flow
-	switch {
-	case w.acks == nil:
-		return out
-	case !w.wild:
-		out.Acked = map[string]message.Position{string(f.filter): w.one.settled()}
-	case w.rare != nil && w.rare.many != nil:
-		out.Mark, out.Acked = w.rare.many.base, w.rare.many.saved()
-	}
+	out.Mark, out.Acked = f.flow.Saved(string(f.filter))
 	return out
 }
 
@@ -185,20 +249,24 @@ func (f *Feed) Filter() topic.Filter { return f.filter }
 func (f *Feed) Sent() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.flow.one.sent
+	return f.flow.Sent()
 }
 
 // Close ends the feed. A message under way may still be handed over. It may be
 // called more than once.
 func (f *Feed) Close() {
 	f.mu.Lock()
-	if f.flow.phase == closed {
+	if f.flow.Closed() {
 		f.mu.Unlock()
 		return
 	}
-	f.flow.close()
+	f.flow.Close()
 	joined := f.joined
 	f.mu.Unlock()
+	if f.seat != nil {
+		f.seat.in.quit(f)
+		return
+	}
 	if f.s.hub.Unsubscribe(f.filter, f) {
 		if err := f.s.broker.Unwatch(f.filter); err != nil {
 			f.s.log.Warn("the broker could not be told to stop carrying a topic", "topic", f.filter, "error", err)
@@ -213,11 +281,11 @@ func (f *Feed) Close() {
 // meanwhile: others are told, and the receiver itself.
 func (f *Feed) enter(userName string) {
 	name := string(f.filter)
-	if f.flow.wild || f.user == "" && !f.presence || f.s.Settings(topic.Name(name)).NoPresence {
+	if f.flow.Pattern() || f.user == "" && !f.presence || f.s.Settings(topic.Name(name)).NoPresence {
 		return
 	}
 	f.mu.Lock()
-	gone := f.flow.phase == closed
+	gone := f.flow.Closed()
 	f.mu.Unlock()
 	if gone {
 		return
@@ -230,7 +298,7 @@ func (f *Feed) enter(userName string) {
 	}
 	f.mu.Lock()
 	f.joined = true
-	gone = f.flow.phase == closed
+	gone = f.flow.Closed()
 	f.mu.Unlock()
 	if gone { // Close found nobody there yet
 		f.leave()

@@ -2,13 +2,11 @@ package pubsub
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/parleyhq/parley/broker"
-	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/message"
-	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/pubsub/flow"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -16,66 +14,44 @@ import (
 // it goes on from an earlier one, with what came since.
 func (f *Feed) openAny(ctx context.Context, r Request) (Start, error) {
 	lister, durable := f.s.broker.(broker.Lister)
-	durable = durable && f.flow.acks != nil
+	begin := flow.Beginning{Marked: durable && f.flow.Acknowledged()}
 	start := Start{Recovered: r.Since == nil}
-	y := newMany()
-	if durable && r.Saved != nil { // its mark is 0 when it began before the first message of all
+	if begin.Marked && r.Saved != nil { // its mark is 0 when it began before the first message of all
 		start.Recovered = true
-		y.resume(*r.Saved)
-		f.setAny(y, nil)
+		begin.Resumed, begin.Mark, begin.At = true, r.Saved.Mark, r.Saved.Acked
+		f.fromMark(begin)
 		return start, nil
 	}
-	if durable {
+	if begin.Marked {
 		mark, err := lister.Mark(ctx)
 		if err != nil {
 			return start, err
 		}
-		y.base, y.compactAt = mark, compactFrom
+		begin.Mark = mark
 	}
 	kept, err := f.s.broker.Retained(ctx, f.filter)
 	if err != nil {
 		return start, err
 	}
 	recent := time.Now().Add(-lateness).UnixMilli()
-	var last []*hub.Delivery
 	for _, m := range kept {
 		switch {
-		case durable && m.Mark > y.base:
+		case begin.Marked && m.Mark > begin.Mark:
 			continue // it comes live
-		case !durable && m.Time >= recent: // it may come live, too
-			y.lines[m.Topic] = &line{epoch: m.Epoch, sent: m.Seq}
+		case !begin.Marked && m.Time >= recent: // it may come live, too
+			begin.Late = append(begin.Late, m)
 		}
-		last = append(last, f.s.lastValue(m))
+		begin.Kept = append(begin.Kept, f.s.lastValue(m))
 	}
-	f.setAny(y, last)
+	f.fromMark(begin)
 	return start, nil
 }
 
-// resume makes y begin where an earlier feed ended: the topics it names go on
-// from there, all others from the mark.
-func (y *many) resume(saved store.Subscription) {
-	y.base, y.scanning, y.compactAt = saved.Mark, true, compactFrom
-	for name, at := range saved.Acked {
-		y.lines[name] = &line{epoch: at.Epoch, sent: at.Seq, acked: &acked{seq: at.Seq}, owed: true}
-		y.queue = append(y.queue, name)
-	}
-	slices.Sort(y.queue)
-}
-
-// setAny tells the flow of a pattern how it begins.
-func (f *Feed) setAny(y *many, kept []*hub.Delivery) {
+// fromMark tells the flow of a pattern how it begins.
+func (f *Feed) fromMark(b flow.Beginning) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r := f.flow.aside()
-	if r.many != nil { // topics of which too much arrived meanwhile
-		for name, l := range r.many.lines {
-			if y.lines[name] == nil {
-				y.lines[name] = l
-				y.queue = append(y.queue, name)
-			}
-		}
-	}
-	r.many, r.kept = y, kept
+	f.flow.FromMark(b)
 }
 
 // newsOf returns the position behind which all messages of a topic are newer
@@ -93,14 +69,14 @@ func (f *Feed) newsOf(ctx context.Context, name topic.Name, mark uint64) (messag
 }
 
 // findNews looks which topics have something for the feed.
-func (f *Feed) findNews(ctx context.Context, j job) error {
-	list, err := f.news(ctx, j.mark, topic.Name(j.topic))
+func (f *Feed) findNews(ctx context.Context, j flow.Job) error {
+	list, err := f.news(ctx, j.Mark, topic.Name(j.Topic))
 	if err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.flow.news(list, len(list) < newsPage)
+	f.flow.News(list, len(list) < newsPage)
 	return nil
 }
 
@@ -113,7 +89,7 @@ func (f *Feed) news(ctx context.Context, mark uint64, from topic.Name) ([]broker
 }
 
 // compact finds out which topics of a pattern need not be remembered.
-func (f *Feed) compact(ctx context.Context, j job) error {
+func (f *Feed) compact(ctx context.Context, j flow.Job) error {
 	lister, ok := f.s.broker.(broker.Lister)
 	if !ok {
 		return nil
@@ -124,7 +100,7 @@ func (f *Feed) compact(ctx context.Context, j job) error {
 	}
 	var all []broker.News
 	for from := topic.Name(""); ; {
-		list, err := f.news(ctx, j.mark, from)
+		list, err := f.news(ctx, j.Mark, from)
 		if err != nil {
 			return err
 		}
@@ -136,6 +112,6 @@ func (f *Feed) compact(ctx context.Context, j job) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.flow.compacted(mark, all)
+	f.flow.Compacted(mark, all)
 	return nil
 }

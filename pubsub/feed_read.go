@@ -9,6 +9,7 @@ import (
 	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/protocol"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
+	"github.com/parleyhq/parley/pubsub/flow"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -27,7 +28,7 @@ const lateness = 10 * time.Second
 // the feed is registered and before the receiver is told of its beginning, so
 // whatever is published after that is either read here or comes live.
 func (f *Feed) open(ctx context.Context, r Request) (Start, error) {
-	if f.flow.wild {
+	if f.flow.Pattern() {
 		return f.openAny(ctx, r)
 	}
 	since := f.since(r)
@@ -39,9 +40,9 @@ func (f *Feed) open(ctx context.Context, r Request) (Start, error) {
 	if err != nil {
 		return Start{}, err
 	}
-	start := Start{Position: p.position, Recovered: p.gap == nil}
-	if since != nil && p.gap == nil {
-		f.set(p.position.Epoch, since.Seq, &p, nil)
+	start := Start{Position: p.Position, Recovered: p.Gap == nil}
+	if since != nil && p.Gap == nil {
+		f.from(message.Position{Epoch: p.Position.Epoch, Seq: since.Seq}, &p, nil)
 		return start, nil
 	}
 	// With a gap the receiver cannot trust what it has: it reloads, and goes
@@ -52,18 +53,18 @@ func (f *Feed) open(ctx context.Context, r Request) (Start, error) {
 	}
 	var last []*hub.Delivery
 	for _, m := range kept {
-		if m.Epoch == p.position.Epoch && m.Seq <= p.position.Seq { // else it comes live
+		if m.Epoch == p.Position.Epoch && m.Seq <= p.Position.Seq { // else it comes live
 			last = append(last, f.s.lastValue(m))
 		}
 	}
-	f.set(p.position.Epoch, p.position.Seq, nil, last)
+	f.from(p.Position, nil, last)
 	return start, nil
 }
 
 // since is the later of where the receiver says it is and what it has
 // acknowledged.
 func (f *Feed) since(r Request) *message.Position {
-	if f.flow.acks == nil || r.Saved == nil {
+	if !f.flow.Acknowledged() || r.Saved == nil {
 		return r.Since
 	}
 	saved, ok := r.Saved.Acked[string(f.filter)]
@@ -73,16 +74,11 @@ func (f *Feed) since(r Request) *message.Position {
 	return &saved
 }
 
-// set tells the flow of one topic how it begins.
-func (f *Feed) set(epoch string, sent uint64, first *page, kept []*hub.Delivery) {
+// from tells the flow of one topic how it begins.
+func (f *Feed) from(at message.Position, first *flow.Page, kept []*hub.Delivery) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	w := &f.flow
-	w.one.epoch, w.one.sent = epoch, sent
-	if w.acks != nil {
-		w.one.acked = &acked{seq: sent}
-	}
-	w.aside().first, w.rare.kept = first, kept
+	f.flow.From(at, first, kept)
 }
 
 // lastValue is m as it is handed over to one who begins.
@@ -92,63 +88,80 @@ func (s *Service) lastValue(m *message.Message) *hub.Delivery {
 	return &hub.Delivery{Message: &kept, Shape: s.again}
 }
 
+// LastValues returns the last value of every topic that matches f, as it is
+// handed to one who begins. Permission is not asked for.
+func (s *Service) LastValues(ctx context.Context, f topic.Filter) ([]*hub.Delivery, error) {
+	kept, err := s.broker.Retained(ctx, f)
+	if err != nil {
+		return nil, brokerError(err)
+	}
+	var last []*hub.Delivery
+	now := time.Now()
+	for _, m := range kept {
+		if !m.Expired(now) {
+			last = append(last, s.lastValue(m))
+		}
+	}
+	return last, nil
+}
+
 // read returns a page of a topic's history; without wanted its position alone.
-func (s *Service) read(ctx context.Context, name topic.Name, q broker.Query, wanted bool) (page, error) {
+func (s *Service) read(ctx context.Context, name topic.Name, q broker.Query, wanted bool) (flow.Page, error) {
 	q.Limit = 0
 	at, err := s.broker.History(ctx, name, q)
 	if err != nil || !wanted {
-		return page{position: at.Position, after: q.After}, err
+		return flow.Page{Position: at.Position, After: q.After}, err
 	}
-	p := page{position: at.Position, after: q.After}
+	p := flow.Page{Position: at.Position, After: q.After}
 	if at.Gap {
-		p.gap = gapOf(name, at.Position)
+		p.Gap = gapOf(name, at.Position)
 		if q.Epoch != "" && q.Epoch != at.Position.Epoch {
-			p.after = 0
+			p.After = 0
 		}
 	}
-	if !at.Gap && at.Position.Seq <= p.after {
+	if !at.Gap && at.Position.Seq <= p.After {
 		return p, nil
 	}
-	part, to, ok := s.recent.After(string(name), at.Position.Epoch, p.after, historyPage)
+	part, to, ok := s.recent.After(string(name), at.Position.Epoch, p.After, historyPage)
 	if !ok {
 		return s.readLog(ctx, name, q.Epoch, p)
 	}
-	p.list, p.more = unexpired(part), to < at.Position.Seq
+	p.List, p.More = unexpired(part), to < at.Position.Seq
 	return p, nil
 }
 
 // readLog is read for what is not at hand. asked is the epoch that was asked
 // for: a reader at 0 of none wants what there is, and misses nothing.
-func (s *Service) readLog(ctx context.Context, name topic.Name, asked string, p page) (page, error) {
-	key := readKey{string(name), p.position.Epoch, p.after}
-	if p.after == 0 && asked != p.position.Epoch {
+func (s *Service) readLog(ctx context.Context, name topic.Name, asked string, p flow.Page) (flow.Page, error) {
+	key := readKey{string(name), p.Position.Epoch, p.After}
+	if p.After == 0 && asked != p.Position.Epoch {
 		key.epoch = ""
 	}
-	got, err := s.reads.do(ctx, key, func() (page, error) {
-		kept, err := s.broker.History(s.base, name, broker.Query{Epoch: key.epoch, After: p.after, Limit: historyPage})
+	got, err := s.reads.do(ctx, key, func() (flow.Page, error) {
+		kept, err := s.broker.History(s.base, name, broker.Query{Epoch: key.epoch, After: p.After, Limit: historyPage})
 		if err != nil {
-			return page{}, err
+			return flow.Page{}, err
 		}
-		out := page{position: kept.Position, after: p.after, more: kept.More, list: make([]*hub.Delivery, len(kept.Messages))}
+		out := flow.Page{Position: kept.Position, After: p.After, More: kept.More, List: make([]*hub.Delivery, len(kept.Messages))}
 		for i, m := range kept.Messages {
-			out.list[i] = &hub.Delivery{Message: m, Kept: true, Shape: s.again}
+			out.List[i] = &hub.Delivery{Message: m, Kept: true, Shape: s.again}
 		}
 		to := kept.Position.Seq
 		if kept.More {
 			to = kept.Messages[len(kept.Messages)-1].Seq
 		}
 		if kept.Gap { // it was trimmed a moment ago
-			out.gap = gapOf(name, kept.Position)
+			out.Gap = gapOf(name, kept.Position)
 		} else {
-			s.recent.Add(string(name), kept.Position.Epoch, p.after, to, out.list)
+			s.recent.Add(string(name), kept.Position.Epoch, p.After, to, out.List)
 		}
 		return out, nil
 	})
-	if p.gap != nil {
-		got.gap = p.gap
+	if p.Gap != nil {
+		got.Gap = p.Gap
 	}
 	// What was read for another may be older than what this reader missed.
-	got.more = got.more || got.position.Seq < p.position.Seq && got.position.Epoch == p.position.Epoch
+	got.More = got.More || got.Position.Seq < p.Position.Seq && got.Position.Epoch == p.Position.Epoch
 	return got, err
 }
 
@@ -178,20 +191,20 @@ func gapOf(name topic.Name, at message.Position) *hub.Delivery {
 }
 
 // follow does what the flow asks for.
-func (f *Feed) follow(e effects) {
-	switch e.end {
-	case flooded:
+func (f *Feed) follow(e flow.Effects) {
+	switch e.End {
+	case flow.Flooded:
 		f.fail(protocol.Overloaded.Errorf("more was published on %s than could be followed: subscribe again", f.filter))
 		return
-	case outrun:
+	case flow.Outrun:
 		f.fail(protocol.SlowConsumer.Errorf("of %s more topics wait for this receiver than are remembered", f.filter))
 		return
-	case opening, greeting, running, closed:
+	case flow.Goes:
 	}
-	if e.ask && f.receiver.Ready(f.wake) {
+	if e.Ask && f.receiver.Ready(f.wake) {
 		f.wake()
 	}
-	if e.work {
+	if e.Work {
 		f.s.readers.add(f)
 	}
 }
@@ -199,26 +212,26 @@ func (f *Feed) follow(e effects) {
 // wake is called when the receiver has room again.
 func (f *Feed) wake() {
 	f.mu.Lock()
-	f.flow.ready()
-	e := f.flow.effects()
+	f.flow.Ready()
+	e := f.flow.Effects()
 	f.mu.Unlock()
-	if e.work {
+	if e.Work {
 		f.s.readers.add(f)
 	}
 }
 
 // turn hands over what is owed, a page of it, and reports whether there is
 // more to do at once. It is called by the one whom the flow gave work.
-func (f *Feed) turn(ctx context.Context) (more bool) {
+func (f *Feed) turn() (more bool) {
 	f.mu.Lock()
-	j, ok := f.flow.next(f)
-	e := f.flow.effects()
+	j, ok := f.flow.Next((*hand)(f))
+	e := f.flow.Effects()
 	f.mu.Unlock()
 	if !ok {
 		f.follow(e)
 		return false
 	}
-	err := f.do(ctx, j)
+	err := f.do(f.s.base, j)
 	if err != nil {
 		f.fail(brokerError(err))
 		return false
@@ -233,31 +246,31 @@ func (f *Feed) fail(err error) {
 }
 
 // do reads what a job asks for, and gives it to the flow.
-func (f *Feed) do(ctx context.Context, j job) error {
-	switch j.kind {
-	case readNews:
+func (f *Feed) do(ctx context.Context, j flow.Job) error {
+	switch j.Kind {
+	case flow.ReadNews:
 		return f.findNews(ctx, j)
-	case compact:
+	case flow.Compact:
 		return f.compact(ctx, j)
 	}
-	name := topic.Name(j.topic)
+	name := topic.Name(j.Topic)
 	if name == "" {
 		name = topic.Name(f.filter)
 	}
-	if j.kind == readSince {
-		after, err := f.newsOf(ctx, name, j.mark)
+	if j.Kind == flow.ReadSince {
+		after, err := f.newsOf(ctx, name, j.Mark)
 		if err != nil {
 			return err
 		}
-		j.epoch, j.after = after.Epoch, after.Seq
+		j.Epoch, j.After = after.Epoch, after.Seq
 	}
-	p, err := f.s.read(ctx, name, broker.Query{Epoch: j.epoch, After: j.after}, true)
+	p, err := f.s.read(ctx, name, broker.Query{Epoch: j.Epoch, After: j.After}, true)
 	if err != nil {
 		return err
 	}
 	f.mu.Lock()
-	f.flow.page(p, f)
-	e := f.flow.effects()
+	f.flow.Page(p, (*hand)(f))
+	e := f.flow.Effects()
 	f.mu.Unlock()
 	f.follow(e)
 	return nil

@@ -3,25 +3,32 @@ package pubsub
 import (
 	"context"
 	"sync"
+
+	"github.com/parleyhq/parley/pubsub/flow"
 )
 
 // maxReaders is how many feeds read from the log at once.
 const maxReaders = 32
 
+// worker is something that has work now and then. turn does some of it, and
+// reports whether there is more to do at once.
+type worker interface {
+	turn() (more bool)
+}
+
 // readers give turns to the feeds that are owed something. A goroutine runs
 // only while one has work; feeds that wait for their receivers are not here.
 type readers struct {
 	mu      sync.Mutex
-	waiting []*Feed // the next is at first
+	waiting []worker // the next is at first
 	first   int
 	running int
 	closed  bool
 	work    sync.WaitGroup
 }
 
-// add gives f turns until it has nothing more to do. A feed is here once at
-// most.
-func (r *readers) add(f *Feed) {
+// add gives f turns until it has nothing more to do. One is here once at most.
+func (r *readers) add(f worker) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -40,14 +47,14 @@ func (r *readers) run() {
 		if f == nil {
 			return
 		}
-		if f.turn(f.s.base) {
+		if f.turn() {
 			r.add(f)
 		}
 	}
 }
 
-// take returns the feed that has waited longest; nil ends the caller.
-func (r *readers) take() *Feed {
+// take returns who has waited longest; nil ends the caller.
+func (r *readers) take() worker {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || r.first == len(r.waiting) {
@@ -87,13 +94,13 @@ type reads struct {
 
 type read struct {
 	done chan struct{}
-	page page
+	page flow.Page
 	err  error
 }
 
 // do returns what get returns, or what it returned to somebody who asked for
 // the same a moment before.
-func (r *reads) do(ctx context.Context, key readKey, get func() (page, error)) (page, error) {
+func (r *reads) do(ctx context.Context, key readKey, get func() (flow.Page, error)) (flow.Page, error) {
 	r.mu.Lock()
 	if other := r.under[key]; other != nil {
 		r.mu.Unlock()
@@ -101,7 +108,7 @@ func (r *reads) do(ctx context.Context, key readKey, get func() (page, error)) (
 		case <-other.done:
 			return other.page, other.err
 		case <-ctx.Done():
-			return page{}, ctx.Err()
+			return flow.Page{}, ctx.Err()
 		}
 	}
 	if r.under == nil {

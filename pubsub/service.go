@@ -37,6 +37,9 @@ const MaxHistoryBytes = 512 << 10
 // defaultWindow is how much may be unacknowledged unless Config.Window says more.
 const defaultWindow = 256
 
+// maxKey is the longest key of a publish, in bytes.
+const maxKey = 256
+
 // Config is what a Service is made of. Broker and Authorizer are required.
 type Config struct {
 	Broker     broker.Broker
@@ -44,6 +47,9 @@ type Config struct {
 	Topics     []Pattern
 	Default    *Settings // nil: DefaultSettings
 	Grace      time.Duration
+	// Groups keeps how far groups of consumers have got; nil: they last as long
+	// as they have members, and a minute longer.
+	Groups store.Groups
 	// Window is how many messages a subscription with QoS 1 may have handed over
 	// and not acknowledged: 256.
 	Window int
@@ -75,6 +81,8 @@ type Service struct {
 	again    *hub.Shape // of what is handed over from the log
 	reads    reads
 	readers  readers
+	groups   groups
+	store    store.Groups    // nil when there is none
 	base     context.Context // of reading; set by Start
 	log      *slog.Logger
 	direct   Direct
@@ -109,6 +117,7 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{broker: c.Broker, hub: hub.New(), rules: c.Authorizer, settings: tree, fallback: fallback, log: cmp.Or(c.Log, slog.Default())}
 	s.fallback = s.fallback.shaped()
+	s.store = c.Groups
 	s.window = cmp.Or(c.Window, defaultWindow)
 	s.recent = hub.NewRecent(cmp.Or(c.RecentBytes, 32<<20))
 	s.again = &hub.Shape{Pressure: hub.PressureSpill}
@@ -130,6 +139,7 @@ func (s *Service) Start(ctx context.Context, d Direct) error {
 	s.background.Go(func() {
 		<-ctx.Done()
 		s.readers.close()
+		s.groups.close()
 	})
 	return nil
 }
@@ -139,6 +149,9 @@ func (s *Service) Wait() { s.background.Wait() }
 
 // Settings returns how a topic behaves.
 func (s *Service) Settings(name topic.Name) Settings {
+	if source, ok := deadSource(string(name)); ok {
+		name = topic.Name(source)
+	}
 	if v, ok := s.settings.Best(name); ok {
 		return v
 	}
@@ -163,8 +176,8 @@ func (s *Service) Publish(p Publication, done func(broker.Result, error)) {
 	now := time.Now()
 	m.Time = now.UnixMilli()
 	m.ID = s.newID(now)
-	if len(m.Key) > 256 {
-		done(broker.Result{}, protocol.BadRequest.Errorf("publish: the key has %d bytes, at most 256", len(m.Key)))
+	if len(m.Key) > maxKey {
+		done(broker.Result{}, protocol.BadRequest.Errorf("publish: the key has %d bytes, at most %d", len(m.Key), maxKey))
 		return
 	}
 	s.published.Add(1)
@@ -231,7 +244,7 @@ func (s *Service) HandleMessage(m *message.Message) {
 // kept is d as it is handed over from the log: the same, if its topic spills
 // anyway, so that both are encoded once.
 func (s *Service) kept(d *hub.Delivery) *hub.Delivery {
-	if spills(d) && d.Shape.BatchDelay == 0 {
+	if d.Shape != nil && d.Shape.Pressure == hub.PressureSpill && d.Shape.BatchDelay == 0 {
 		return d
 	}
 	return &hub.Delivery{Message: d.Message, Kept: true, Shape: s.again}

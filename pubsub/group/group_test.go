@@ -30,12 +30,11 @@ type worker struct {
 
 // desk is the model: where each message is.
 type desk struct {
-	logs    map[string][]*hub.Delivery
-	holder  map[*message.Message]*worker // of the original
-	dealt   map[*message.Message]bool
-	left    map[*message.Message]uint32 // how many gave it back
-	buried  int
-	session string
+	logs   map[string][]*hub.Delivery
+	holder map[*message.Message]*worker // of the original
+	dealt  map[*message.Message]bool
+	left   map[*message.Message]uint32 // how many gave it back
+	buried int
 }
 
 func (w *worker) Deliver(d *hub.Delivery) bool {

@@ -1,6 +1,8 @@
-package pubsub
+package flow
 
 import (
+	"slices"
+
 	"github.com/parleyhq/parley/broker"
 	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/message"
@@ -32,13 +34,55 @@ type many struct {
 
 func newMany() *many { return &many{lines: make(map[string]*line)} }
 
-func (y *many) idle() bool { return len(y.lines) == 0 && y.base == 0 && !y.scanning }
+// Beginning says how a flow for a pattern begins.
+type Beginning struct {
+	// Mark is the message.Mark that what is handed over is above, and Marked
+	// that there is one: without it nothing can be gone on from.
+	Mark   uint64
+	Marked bool
+	// Resumed goes on from an earlier flow: the topics in At from there, all
+	// others from Mark.
+	Resumed bool
+	At      map[string]message.Position
+	// Kept are last values to begin with, and Late those of them that may still
+	// arrive as live messages.
+	Kept []*hub.Delivery
+	Late []*message.Message
+}
+
+// FromMark tells a flow for a pattern where it begins.
+func (w *Flow) FromMark(b Beginning) {
+	y := newMany()
+	if b.Marked {
+		y.base, y.scanning, y.compactAt = b.Mark, b.Resumed, compactFrom
+	}
+	for name, at := range b.At {
+		y.lines[name] = &line{epoch: at.Epoch, sent: at.Seq, acked: &acked{seq: at.Seq}, owed: true}
+		y.queue = append(y.queue, name)
+	}
+	slices.Sort(y.queue)
+	for _, m := range b.Late {
+		y.lines[m.Topic] = &line{epoch: m.Epoch, sent: m.Seq}
+	}
+	r := w.aside()
+	if r.many != nil { // topics of which too much arrived meanwhile
+		for _, name := range r.many.queue {
+			if y.lines[name] == nil {
+				y.lines[name] = r.many.lines[name]
+				y.queue = append(y.queue, name)
+			}
+		}
+	}
+	r.many, r.kept = y, b.Kept
+}
+
+func (y *many) idle() bool { return len(y.lines) == 0 && y.compactAt == 0 && !y.scanning }
 
 func (y *many) due() bool { return len(y.queue) > 0 || y.scanning || y.crowded() }
 
 func (y *many) crowded() bool { return y.compactAt > 0 && len(y.lines) >= y.compactAt }
 
-func (w *flow) topics() *many {
+func (w *Flow) topics() *many {
 	r := w.aside()
 	if r.many == nil {
 		r.many = newMany()
@@ -47,7 +91,7 @@ func (w *flow) topics() *many {
 }
 
 // arriveAny takes a message of one of many topics.
-func (w *flow) arriveAny(d *hub.Delivery, to taker) {
+func (w *Flow) arriveAny(d *hub.Delivery, to Taker) {
 	m := d.Message
 	var l *line
 	if w.rare != nil && w.rare.many != nil {
@@ -67,7 +111,7 @@ func (w *flow) arriveAny(d *hub.Delivery, to taker) {
 }
 
 // arriveLine takes a message of a topic that is known.
-func (w *flow) arriveLine(l *line, d *hub.Delivery, to taker) {
+func (w *Flow) arriveLine(l *line, d *hub.Delivery, to Taker) {
 	m := d.Message
 	switch {
 	case l.owed:
@@ -88,7 +132,7 @@ func (w *flow) arriveLine(l *line, d *hub.Delivery, to taker) {
 }
 
 // arriveFirst takes the first message of a topic since base.
-func (w *flow) arriveFirst(d *hub.Delivery, to taker) {
+func (w *Flow) arriveFirst(d *hub.Delivery, to Taker) {
 	m, y := d.Message, w.topics()
 	if m.Mark != 0 && m.Mark <= y.base {
 		return
@@ -101,7 +145,7 @@ func (w *flow) arriveFirst(d *hub.Delivery, to taker) {
 }
 
 // owe has the rest of a topic read from the log.
-func (w *flow) owe(topic string, l *line) {
+func (w *Flow) owe(topic string, l *line) {
 	y := w.topics()
 	if w.acks == nil && len(y.queue) >= maxOwed {
 		w.phase = outrun
@@ -113,7 +157,7 @@ func (w *flow) owe(topic string, l *line) {
 }
 
 // overflow takes what arrives when too much waits already.
-func (w *flow) overflow(d *hub.Delivery) {
+func (w *Flow) overflow(d *hub.Delivery) {
 	if w.acks == nil || !d.Kept {
 		w.rare.pending, w.rare.missed = nil, true // known when it begins
 		return
@@ -129,7 +173,7 @@ func (w *flow) overflow(d *hub.Delivery) {
 }
 
 // chooseAny says what to read next: first what is owed, so that little is.
-func (w *flow) chooseAny() (job, bool) {
+func (w *Flow) chooseAny() (Job, bool) {
 	y := w.rare.many
 	switch {
 	case len(y.queue) > 0:
@@ -137,11 +181,11 @@ func (w *flow) chooseAny() (job, bool) {
 		l := y.lines[name]
 		j := w.read(name, l)
 		if l.unknown {
-			j.kind, j.mark = readSince, y.base
+			j.Kind, j.Mark = ReadSince, y.base
 		}
 		return j, true
 	case y.scanning:
-		return job{kind: readNews, topic: y.from, mark: y.base}, true
+		return Job{Kind: ReadNews, Topic: y.from, Mark: y.base}, true
 	case y.crowded():
 		y.before = make(map[string]uint64)
 		for topic, l := range y.lines {
@@ -149,9 +193,9 @@ func (w *flow) chooseAny() (job, bool) {
 				y.before[topic] = l.sent
 			}
 		}
-		return job{kind: compact, mark: y.base}, true
+		return Job{Kind: Compact, Mark: y.base}, true
 	}
-	return job{}, false
+	return Job{}, false
 }
 
 // done reports whether all that is known of was acknowledged.
@@ -160,7 +204,7 @@ func (l *line) done() bool {
 }
 
 // caughtUp forgets that a topic, the first of the queue, is owed.
-func (w *flow) caughtUp(topic string) {
+func (w *Flow) caughtUp(topic string) {
 	y := w.rare.many
 	y.queue = y.queue[1:]
 	if len(y.queue) == 0 {
@@ -171,9 +215,9 @@ func (w *flow) caughtUp(topic string) {
 	}
 }
 
-// news takes topics that have something since base, in the order of their
+// News takes topics that have something since base, in the order of their
 // names; last tells that there are no more.
-func (w *flow) news(list []broker.News, last bool) {
+func (w *Flow) News(list []broker.News, last bool) {
 	if w.phase != running {
 		return
 	}
@@ -189,10 +233,10 @@ func (w *flow) news(list []broker.News, last bool) {
 	}
 }
 
-// compacted makes mark the base and forgets the topics of which everything up
+// Compacted makes mark the base and forgets the topics of which everything up
 // to it is dealt with. list is all topics that have something since the base so
 // far; it was read after mark, and mark after the job was given.
-func (w *flow) compacted(mark uint64, list []broker.News) {
+func (w *Flow) Compacted(mark uint64, list []broker.News) {
 	if w.phase != running {
 		return
 	}

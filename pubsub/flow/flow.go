@@ -1,4 +1,5 @@
-package pubsub
+// Package flow decides what one subscription hands to its receiver, and when.
+package flow
 
 import (
 	"github.com/parleyhq/parley/hub"
@@ -14,15 +15,15 @@ const (
 	morePatience    = 16
 )
 
-// taker is the receiver of a flow. take reports false when it has no room.
-type taker interface {
-	take(d *hub.Delivery) bool
+// Taker is the receiver of a flow. Take reports false when it has no room.
+type Taker interface {
+	Take(d *hub.Delivery) bool
 }
 
-// flow decides what one subscription hands to its receiver and when, so that it
+// Flow decides what one subscription hands to its receiver and when, so that it
 // gets every message of a topic from its beginning, in order, without gap or
 // duplicate. It is pure: no goroutine, no clock, no I/O. Who drives it sees to
-// it that calls do not overlap, and asks for effects after each.
+// it that calls do not overlap, and asks for Effects after each.
 //
 // A topic is either live, and what arrives is handed over at once. Or it is
 // owed: the receiver had no room, or too much was unacknowledged, or the
@@ -30,7 +31,7 @@ type taker interface {
 // receiver has not got is read from the log, a page at a time. While a page is
 // being read, what arrives waits, so that the last page ends with a switch back
 // to live.
-type flow struct {
+type Flow struct {
 	own   string // messages with Except this are passed over
 	phase phase
 	wild  bool
@@ -79,7 +80,7 @@ type window struct {
 
 // rare is what a flow has while it is opening, behind, or follows many topics.
 type rare struct {
-	first      *page           // what it begins with, or
+	first      *Page           // what it begins with, or
 	kept       []*hub.Delivery // last values
 	pending    []*hub.Delivery
 	bytes      int  // of pending
@@ -87,11 +88,41 @@ type rare struct {
 	collecting bool // what arrives of the topic being read waits
 	reading    string
 	many       *many // of a pattern
-	userName   string
 }
 
-// arrive takes what the hub delivers.
-func (w *flow) arrive(d *hub.Delivery, to taker) {
+// Open prepares a flow. Messages with Except own are passed over. Window is how
+// many messages may be handed over without being acknowledged; with 0 none is
+// to be. What arrives waits until Begin.
+func (w *Flow) Open(own string, pattern bool, limit int) {
+	w.own, w.wild = own, pattern
+	if limit > 0 {
+		w.acks = &window{limit: limit}
+	}
+	w.aside()
+}
+
+// Acknowledged reports whether what is handed over is to be acknowledged.
+func (w *Flow) Acknowledged() bool { return w.acks != nil }
+
+// Pattern reports whether the flow is for many topics.
+func (w *Flow) Pattern() bool { return w.wild }
+
+// From tells a flow for one topic where it begins: behind at, with what first
+// holds if there is that, else with last values.
+func (w *Flow) From(at message.Position, first *Page, kept []*hub.Delivery) {
+	w.one.epoch, w.one.sent = at.Epoch, at.Seq
+	if w.acks != nil {
+		w.one.acked = &acked{seq: at.Seq}
+	}
+	r := w.aside()
+	r.first, r.kept = first, kept
+}
+
+// Sent returns up to where everything was handed over, of a flow for one topic.
+func (w *Flow) Sent() uint64 { return w.one.sent }
+
+// Arrive takes what the hub delivers.
+func (w *Flow) Arrive(d *hub.Delivery, to Taker) {
 	m := d.Message
 	switch {
 	case w.phase == opening || w.phase == greeting:
@@ -109,20 +140,20 @@ func (w *flow) arrive(d *hub.Delivery, to taker) {
 }
 
 // pass hands over what has no place in a history.
-func (w *flow) pass(d *hub.Delivery, to taker) bool {
-	return w.isOwn(d.Message) || to.take(d)
+func (w *Flow) pass(d *hub.Delivery, to Taker) bool {
+	return w.isOwn(d.Message) || to.Take(d)
 }
 
-func (w *flow) isOwn(m *message.Message) bool { return m != nil && m.Except != "" && m.Except == w.own }
+func (w *Flow) isOwn(m *message.Message) bool { return m != nil && m.Except != "" && m.Except == w.own }
 
 // hand gives the next message of a topic to the receiver, if it may have it
 // and takes it.
-func (w *flow) hand(l *line, d *hub.Delivery, to taker) bool {
+func (w *Flow) hand(l *line, d *hub.Delivery, to Taker) bool {
 	if !w.isOwn(d.Message) {
 		if w.full() || w.stuck && spills(d) {
 			return false
 		}
-		if !to.take(d) {
+		if !to.Take(d) {
 			w.stuck, w.ask = true, true
 			return false
 		}
@@ -137,11 +168,11 @@ func (w *flow) hand(l *line, d *hub.Delivery, to taker) bool {
 
 func spills(d *hub.Delivery) bool { return d.Shape != nil && d.Shape.Pressure == hub.PressureSpill }
 
-func (w *flow) full() bool { return w.acks != nil && w.acks.open >= w.acks.limit }
+func (w *Flow) full() bool { return w.acks != nil && w.acks.open >= w.acks.limit }
 
 // isNew reports whether m was not handed over before. A message can be read
 // from the log and only then arrive as a live one.
-func (w *flow) isNew(l *line, m *message.Message) bool {
+func (w *Flow) isNew(l *line, m *message.Message) bool {
 	if m.Epoch == l.epoch {
 		return m.Seq > l.sent
 	}
@@ -150,7 +181,7 @@ func (w *flow) isNew(l *line, m *message.Message) bool {
 }
 
 // restart begins another history: what is known of the old one is void.
-func (w *flow) restart(l *line, epoch string, sent uint64) {
+func (w *Flow) restart(l *line, epoch string, sent uint64) {
 	l.epoch, l.sent = epoch, sent
 	if l.acked != nil {
 		w.acks.open -= l.acked.open.len()
@@ -159,7 +190,7 @@ func (w *flow) restart(l *line, epoch string, sent uint64) {
 }
 
 // wait keeps d until what comes before it has been handed over.
-func (w *flow) wait(d *hub.Delivery) {
+func (w *Flow) wait(d *hub.Delivery) {
 	r := w.aside()
 	times, begins := 1, w.wild && w.phase != running
 	if begins {
@@ -179,68 +210,86 @@ func (w *flow) wait(d *hub.Delivery) {
 	}
 }
 
-func (w *flow) aside() *rare {
+func (w *Flow) aside() *rare {
 	if w.rare == nil {
 		w.rare = &rare{}
 	}
 	return w.rare
 }
 
-// effects are what the driver of a flow has to do now.
-type effects struct {
-	ask  bool  // ask the receiver to say when it has room, and call ready then
-	work bool  // call next until it has nothing more
-	end  phase // flooded or outrun: the flow has ended
+// End says why a flow has ended by itself.
+type End uint8
+
+// The ends of a flow.
+const (
+	Goes    End = iota // it has not ended
+	Flooded            // more arrived before it began than may wait
+	Outrun             // more topics are owed than can be remembered
+)
+
+// Effects are what the driver of a flow has to do now.
+type Effects struct {
+	Ask  bool // ask the receiver to say when it has room, and call Ready then
+	Work bool // call Next until it has nothing more
+	End  End
 }
 
-func (w *flow) effects() effects {
-	e := effects{ask: w.ask}
+// Effects returns what is to be done since the last call.
+func (w *Flow) Effects() Effects {
+	e := Effects{Ask: w.ask}
 	w.ask = false
 	if w.phase != closed && (w.rare != nil || w.one.owed) {
-		e.work = w.wants()
-		w.busy = w.busy || e.work
+		e.Work = w.wants()
+		w.busy = w.busy || e.Work
 	}
-	if w.phase == flooded || w.phase == outrun {
-		e.end = w.phase
-		w.close()
+	switch w.phase {
+	case flooded:
+		e.End = Flooded
+		w.Close()
+	case outrun:
+		e.End = Outrun
+		w.Close()
+	case opening, greeting, running, closed:
 	}
 	return e
 }
 
 // wants reports whether there is something to do that can be done now, and
 // nobody does it.
-func (w *flow) wants() bool {
+func (w *Flow) wants() bool {
 	return !w.busy && !w.stuck && (w.phase == greeting || w.phase == running && !w.full() && w.behind())
 }
 
 // behind reports whether the receiver is owed anything.
-func (w *flow) behind() bool {
+func (w *Flow) behind() bool {
 	return w.one.owed || w.rare != nil && w.rare.many != nil && w.rare.many.due()
 }
 
-// ready notes that the receiver has room again.
-func (w *flow) ready() { w.stuck = false }
+// Ready notes that the receiver has room again.
+func (w *Flow) Ready() { w.stuck = false }
 
-// begin ends opening. The receiver gets what was set aside for it first.
-func (w *flow) begin() (userName string) {
-	if w.phase != opening {
-		return ""
+// Begin ends opening. The receiver gets what was set aside for it first.
+func (w *Flow) Begin() {
+	if w.phase == opening {
+		w.aside()
+		w.phase = greeting
 	}
-	w.phase = greeting
-	return w.aside().userName
 }
 
-// close ends the flow. How far it has got is still known.
-func (w *flow) close() {
+// Closed reports whether the flow has ended.
+func (w *Flow) Closed() bool { return w.phase == closed }
+
+// Close ends the flow. How far it has got is still known.
+func (w *Flow) Close() {
 	w.phase = closed
 	if r := w.rare; r != nil {
 		w.rare = &rare{many: r.many}
 	}
 }
 
-// next hands over what it can, and tells what to read then; false when nothing
+// Next hands over what it can, and tells what to read then; false when nothing
 // can be done for now.
-func (w *flow) next(to taker) (job, bool) {
+func (w *Flow) Next(to Taker) (Job, bool) {
 	if w.phase == greeting && !w.stuck {
 		w.greet(to)
 	}
@@ -251,12 +300,12 @@ func (w *flow) next(to taker) (job, bool) {
 	}
 	w.busy = false
 	w.relax()
-	return job{}, false
+	return Job{}, false
 }
 
 // greet hands over what the subscription begins with, and what arrived
 // meanwhile.
-func (w *flow) greet(to taker) {
+func (w *Flow) greet(to Taker) {
 	r := w.rare
 	if w.wild && r.missed {
 		w.phase = flooded
@@ -274,110 +323,107 @@ func (w *flow) greet(to taker) {
 		waited := r.pending
 		r.pending, r.bytes = nil, 0
 		for _, d := range waited {
-			w.arrive(d, to)
+			w.Arrive(d, to)
 		}
 		return
 	}
 	w.one.owed = true
 	if first := r.first; first != nil {
 		r.first = nil
-		w.page(*first, to)
+		w.Page(*first, to)
 		return
 	}
 	w.settle(&w.one, to)
 }
 
 // relax gives back what is not needed any more.
-func (w *flow) relax() {
+func (w *Flow) relax() {
 	if r := w.rare; w.phase == running && r != nil && !r.collecting && (r.many == nil || r.many.idle()) {
 		w.rare = nil
 	}
 }
 
-// kinds of jobs.
+// Kinds of jobs.
 const (
-	readPage  = iota // of topic, behind after
-	readSince        // of topic, what is newer than mark
-	readNews         // topics that have something newer than mark, behind the name topic
-	compact          // where all topics are that have something newer than mark
+	ReadPage  = iota // of topic, behind after
+	ReadSince        // of topic, what is newer than mark
+	ReadNews         // topics that have something newer than mark, behind the name topic
+	Compact          // where all topics are that have something newer than mark
 )
 
-// job is something to be read for a flow.
-type job struct {
-	kind  int
-	topic string // "" for the only one
-	epoch string
-	after uint64
-	mark  uint64
+// Job is something to be read for a flow.
+type Job struct {
+	Kind  int
+	Topic string // "" for the only one
+	Epoch string
+	After uint64
+	Mark  uint64
 }
 
 // choose says what to read next.
-func (w *flow) choose() (job, bool) {
+func (w *Flow) choose() (Job, bool) {
 	switch {
 	case w.one.owed:
 		return w.read("", &w.one), true
 	case w.wild && w.rare != nil && w.rare.many != nil:
 		return w.chooseAny()
 	}
-	return job{}, false
+	return Job{}, false
 }
 
 // read begins a page of one topic.
-func (w *flow) read(name string, l *line) job {
+func (w *Flow) read(name string, l *line) Job {
 	r := w.aside()
 	r.pending, r.bytes, r.missed = nil, 0, false
 	r.collecting, r.reading = true, name
-	return job{kind: readPage, topic: name, epoch: l.epoch, after: l.sent}
+	return Job{Kind: ReadPage, Topic: name, Epoch: l.epoch, After: l.sent}
 }
 
-// page is a part of one topic's history.
-type page struct {
-	after    uint64 // list is all that was kept above it
-	list     []*hub.Delivery
-	position message.Position // the newest of the topic; list ends there unless more
-	more     bool
-	gap      *hub.Delivery // says that messages before list are lost; nil when none are
+// Page is a part of one topic's history.
+type Page struct {
+	After    uint64 // List is all that was kept above it
+	List     []*hub.Delivery
+	Position message.Position // the newest of the topic; List ends there unless More
+	More     bool
+	Gap      *hub.Delivery // says that messages before List are lost; nil when none are
 }
 
-// page takes what was read, and hands it over.
-func (w *flow) page(p page, to taker) {
+// Page takes what was read, and hands it over.
+func (w *Flow) Page(p Page, to Taker) {
 	l := w.readLine()
 	if w.phase != running || l == nil {
 		return
 	}
-	if l.unknown || l.epoch != p.position.Epoch {
-		w.restart(l, p.position.Epoch, p.after)
+	if l.unknown || l.epoch != p.Position.Epoch {
+		w.restart(l, p.Position.Epoch, p.After)
 	}
 	l.unknown = false
-	if p.gap != nil {
-		to.take(p.gap)
+	if p.Gap != nil {
+		to.Take(p.Gap)
 	}
-	for _, d := range p.list {
+	for _, d := range p.List {
 		if !w.hand(l, d, to) {
 			w.pause()
 			return
 		}
 	}
-	if p.more {
+	if p.More {
 		return
 	}
-	l.sent = max(l.sent, p.position.Seq)
+	l.sent = max(l.sent, p.Position.Seq)
 	w.settle(l, to)
 }
 
-func (w *flow) readLine() *line {
-	if !w.wild {
-		return &w.one
-	}
-	if w.rare == nil || w.rare.many == nil {
+func (w *Flow) readLine() *line {
+	if w.rare == nil {
 		return nil
 	}
-	return w.rare.many.lines[w.rare.reading]
+	return w.line(w.rare.reading)
 }
 
 // settle hands over what arrived while the last page was read, and makes the
 // topic live.
-func (w *flow) settle(l *line, to taker) {
+func (w *Flow) settle(l *line, to Taker) {
 	r := w.rare
 	if r.missed {
 		return // the next page begins behind what was handed over
@@ -399,21 +445,15 @@ func (w *flow) settle(l *line, to taker) {
 }
 
 // pause ends reading for now.
-func (w *flow) pause() {
+func (w *Flow) pause() {
 	w.rare.pending, w.rare.bytes, w.rare.missed, w.rare.collecting = nil, 0, false, false
 }
 
-// ack notes that the receiver has dealt with everything up to seq of a topic,
+// Ack notes that the receiver has dealt with everything up to seq of a topic,
 // and returns where it is to go on from some day; false when that is nothing
 // new.
-func (w *flow) ack(topic string, seq uint64) (message.Position, bool) {
-	l := &w.one
-	if w.wild {
-		if w.rare == nil || w.rare.many == nil {
-			return message.Position{}, false
-		}
-		l = w.rare.many.lines[topic]
-	}
+func (w *Flow) Ack(topic string, seq uint64) (message.Position, bool) {
+	l := w.line(topic)
 	if l == nil || l.acked == nil || seq > l.sent || seq <= l.acked.seq {
 		return message.Position{}, false
 	}
@@ -422,46 +462,43 @@ func (w *flow) ack(topic string, seq uint64) (message.Position, bool) {
 	return l.settled(), true
 }
 
+// line returns how far a topic has got; nil when nothing is known of it.
+func (w *Flow) line(topic string) *line {
+	switch {
+	case !w.wild:
+		return &w.one
+	case w.rare == nil || w.rare.many == nil:
+		return nil
+	}
+	return w.rare.many.lines[topic]
+}
+
+// AckAt is Ack for a position; one of another epoch means nothing.
+func (w *Flow) AckAt(topic string, at message.Position) {
+	if l := w.line(topic); l != nil && l.epoch == at.Epoch {
+		w.Ack(topic, at.Seq)
+	}
+}
+
+// Saved returns where a later flow goes on: the message.Mark that a pattern's
+// topics have all got to but for those named, and these. name is the topic of a
+// flow for one.
+func (w *Flow) Saved(name string) (mark uint64, at map[string]message.Position) {
+	switch {
+	case w.acks == nil:
+		return 0, nil
+	case !w.wild:
+		return 0, map[string]message.Position{name: w.one.settled()}
+	case w.rare == nil || w.rare.many == nil:
+		return 0, nil
+	}
+	return w.rare.many.base, w.rare.many.saved()
+}
+
 // settled is where the receiver goes on from.
 func (l *line) settled() message.Position {
 	if l.acked == nil || l.acked.open.len() == 0 {
 		return message.Position{Epoch: l.epoch, Seq: l.sent}
 	}
 	return message.Position{Epoch: l.epoch, Seq: l.acked.seq}
-}
-
-// seqs is a queue of sequence numbers that takes little while it is short.
-type seqs struct {
-	ring    []uint64
-	head, n int
-}
-
-// smallSeqs is how much an empty queue may keep for the next time.
-const smallSeqs = 8
-
-func (q *seqs) len() int { return q.n }
-
-func (q *seqs) push(seq uint64) {
-	if q.n == len(q.ring) {
-		ring := make([]uint64, max(2, 2*q.n))
-		for i := range q.n {
-			ring[i] = q.ring[(q.head+i)%q.n]
-		}
-		q.ring, q.head = ring, 0
-	}
-	q.ring[(q.head+q.n)%len(q.ring)] = seq
-	q.n++
-}
-
-// popTo removes the numbers up to seq and returns how many they were.
-func (q *seqs) popTo(seq uint64) int {
-	before := q.n
-	for q.n > 0 && q.ring[q.head] <= seq {
-		q.head = (q.head + 1) % len(q.ring)
-		q.n--
-	}
-	if q.n == 0 && len(q.ring) > smallSeqs {
-		q.ring = nil
-	}
-	return before - q.n
 }

@@ -1,4 +1,4 @@
-package pubsub
+package flow
 
 import (
 	"fmt"
@@ -57,17 +57,17 @@ func (w *world) position(name string) message.Position {
 	return message.Position{Epoch: "e", Seq: uint64(len(w.logs[name]))}
 }
 
-func (w *world) page(name string, after uint64, limit int) page {
+func (w *world) page(name string, after uint64, limit int) Page {
 	log := w.logs[name]
-	p := page{after: after, position: w.position(name)}
+	p := Page{After: after, Position: w.position(name)}
 	for _, d := range log[after:] {
 		if d.Message.ExpiresAt != 0 {
 			continue
 		}
-		if p.more = len(p.list) == limit; p.more {
+		if p.More = len(p.List) == limit; p.More {
 			break
 		}
-		p.list = append(p.list, d)
+		p.List = append(p.List, d)
 	}
 	return p
 }
@@ -97,21 +97,21 @@ type client struct {
 	w     *world
 	wild  bool
 	acks  bool
-	feed  *Feed
+	flow  *Flow
 	room  int
 	asked bool
 	next  map[string]uint64
 	acked map[string]uint64
 	got   map[string]uint64 // the newest, since the connection began
 
-	doing  *job // given by the flow
+	doing  *Job // given by the flow
 	result func()
 }
 
 const self = "s-1"
 
-// take is the check: the next message of its topic, and no other.
-func (c *client) take(d *hub.Delivery) bool {
+// Take is the check: the next message of its topic, and no other.
+func (c *client) Take(d *hub.Delivery) bool {
 	m := d.Message
 	if m.Seq == 0 {
 		return true
@@ -155,12 +155,13 @@ func (c *client) unacked(name string, to uint64) (n int) {
 // connect begins a feed, where saved says or from now. between is what happens
 // before it has read how it begins.
 func (c *client) connect(saved *store.Subscription, between func()) {
-	c.feed = &Feed{}
-	f := &c.feed.flow
-	f.own, f.wild = self, c.wild
+	limit := 0
 	if c.acks {
-		f.acks = &window{limit: window4}
+		limit = window4
 	}
+	c.flow = &Flow{}
+	f := c.flow
+	f.Open(self, c.wild, limit)
 	c.asked, c.doing, c.result = false, nil, nil
 	c.next, c.got = make(map[string]uint64), make(map[string]uint64)
 	for _, name := range c.w.topics {
@@ -170,27 +171,24 @@ func (c *client) connect(saved *store.Subscription, between func()) {
 	switch {
 	case !c.wild:
 		name, at := c.w.topics[0], c.w.position(c.w.topics[0])
-		var first *page
+		var first *Page
 		if saved != nil {
 			at = saved.Acked[name]
 			p := c.w.page(name, at.Seq, 3)
 			first = &p
 		}
 		c.next[name] = at.Seq + 1
-		c.feed.set(at.Epoch, at.Seq, first, nil)
+		f.From(at, first, nil)
 	case !c.acks:
-		c.feed.setAny(newMany(), nil)
+		f.FromMark(Beginning{})
 	case saved == nil:
-		y := newMany()
-		y.base, y.compactAt = c.w.mark, 2
-		c.begin(y.base, nil)
-		c.feed.setAny(y, nil)
+		c.begin(c.w.mark, nil)
+		f.FromMark(Beginning{Mark: c.w.mark, Marked: true})
+		f.rare.many.compactAt = 2
 	default:
-		y := newMany()
-		y.resume(*saved)
-		y.compactAt = 2
 		c.begin(saved.Mark, saved.Acked)
-		c.feed.setAny(y, nil)
+		f.FromMark(Beginning{Mark: saved.Mark, Marked: true, Resumed: true, At: saved.Acked})
+		f.rare.many.compactAt = 2
 	}
 	for name, next := range c.next {
 		if saved == nil {
@@ -200,7 +198,7 @@ func (c *client) connect(saved *store.Subscription, between func()) {
 		}
 	}
 	between()
-	f.begin()
+	f.Begin()
 	c.follow()
 }
 
@@ -225,26 +223,26 @@ func (c *client) check(name string, next uint64) {
 }
 
 func (c *client) arrive(d *hub.Delivery) {
-	c.feed.flow.arrive(d, c)
+	c.flow.Arrive(d, c)
 	c.follow()
 }
 
 func (c *client) follow() {
-	f := &c.feed.flow
-	e := f.effects()
-	c.asked = c.asked || e.ask
-	if e.work {
+	f := c.flow
+	e := f.Effects()
+	c.asked = c.asked || e.Ask
+	if e.Work {
 		c.proceed()
 	}
-	if e.end != opening {
-		c.t.Fatalf("the feed has ended: %d", e.end)
+	if e.End != Goes {
+		c.t.Fatalf("the feed has ended: %d", e.End)
 	}
 }
 
 // proceed asks the flow what to do next.
 func (c *client) proceed() {
 	c.doing = nil
-	if j, ok := c.feed.flow.next(c); ok {
+	if j, ok := c.flow.Next(c); ok {
 		c.doing = &j
 	}
 	c.follow()
@@ -253,31 +251,31 @@ func (c *client) proceed() {
 // read reads what the flow asked for; finish hands it over.
 func (c *client) read(limit int) {
 	j := *c.doing
-	name := j.topic
-	f := &c.feed.flow
-	switch j.kind {
-	case readNews:
-		list := c.w.news(j.mark, j.topic, limit)
-		c.result = func() { f.news(list, len(list) < limit) }
+	name := j.Topic
+	f := c.flow
+	switch j.Kind {
+	case ReadNews:
+		list := c.w.news(j.Mark, j.Topic, limit)
+		c.result = func() { f.News(list, len(list) < limit) }
 		return
-	case compact:
+	case Compact:
 		mark := c.w.mark
 		c.result = func() {
-			f.compacted(mark, c.w.news(j.mark, "", 100))
+			f.Compacted(mark, c.w.news(j.Mark, "", 100))
 			y := f.rare.many
 			for y.compactAt = 1; y.compactAt <= len(y.lines) && stays(y, y.compactAt); {
 				y.compactAt++
 			}
 		}
 		return
-	case readSince:
-		j.after = c.w.after(name, j.mark)
+	case ReadSince:
+		j.After = c.w.after(name, j.Mark)
 	}
 	if name == "" {
 		name = c.w.topics[0]
 	}
-	p := c.w.page(name, j.after, limit)
-	c.result = func() { f.page(p, c) }
+	p := c.w.page(name, j.After, limit)
+	c.result = func() { f.Page(p, c) }
 }
 
 // stays reports whether at least n topics could not be forgotten now.
@@ -300,13 +298,13 @@ func (c *client) finish() {
 func (c *client) ready() {
 	if c.asked && c.room > 0 {
 		c.asked = false
-		c.feed.flow.ready()
+		c.flow.Ready()
 		c.follow()
 	}
 }
 
 func (c *client) ack(name string, seq uint64) {
-	at, moved := c.feed.flow.ack(name, seq)
+	at, moved := c.flow.Ack(name, seq)
 	if moved && seq <= c.acked[name] || !moved && c.unacked(name, seq) > 0 {
 		c.t.Fatalf("%s: an acknowledgement of %d after %d: %v", name, seq, c.acked[name], moved)
 	}
@@ -414,10 +412,8 @@ func runFlow(t *rapid.T, wild, acks bool) {
 		},
 		"reconnect": func(t *rapid.T) {
 			if acks {
-				saved := c.feed.Saved()
-				if !wild { // the filter of this feed is not set
-					saved.Acked = map[string]message.Position{"a": c.feed.flow.one.settled()}
-				}
+				var saved store.Subscription
+				saved.Mark, saved.Acked = c.flow.Saved("a")
 				for range rapid.IntRange(0, 5).Draw(t, "while away") {
 					place(t)
 					w.arrive(rapid.SampledFrom(w.topics).Draw(t, "topic"), func(*hub.Delivery) {})
