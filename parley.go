@@ -75,6 +75,7 @@ const (
 	PressureDropOldest = hub.PressureDropOldest
 	PressureLatest     = hub.PressureLatest
 	PressureSample     = hub.PressureSample
+	PressureSpill      = hub.PressureSpill
 )
 
 // Live is a running Parley. Its methods may be called concurrently.
@@ -124,7 +125,8 @@ func Open(opts ...Option) (*Live, error) {
 	}
 	l.router = routing.New(0, c.log)
 	l.pubsub, err = pubsub.New(pubsub.Config{
-		Broker: c.broker, Authorizer: c.rules, Topics: c.topics, Default: c.fallback, Receipts: c.store.Receipts(), Log: c.log,
+		Broker: c.broker, Authorizer: c.rules, Topics: c.topics, Default: c.fallback, Receipts: c.store.Receipts(),
+		Groups: c.store.Groups(), Log: c.log,
 	})
 	if err != nil {
 		return nil, err

@@ -40,8 +40,9 @@ type Settings struct {
 	// Without it the highest is 2.
 	AtMostOnce bool
 	// Pressure is what happens to messages for a receiver that does not take
-	// them as fast as they come: hub.PressureDisconnect unless set. It is told
-	// what it was not sent.
+	// them as fast as they come: hub.PressureDisconnect unless set, and for
+	// durable topics hub.PressureSpill in its place. It is told what it was not
+	// sent.
 	Pressure hub.Pressure
 	// SampleEvery is the interval of hub.PressureSample. 0: a second.
 	SampleEvery time.Duration
@@ -64,6 +65,9 @@ const maxBatchDelay = 10 * time.Second
 
 // shaped returns s with its shape, for what differs from the usual.
 func (s Settings) shaped() Settings {
+	if s.Durable && s.Pressure == hub.PressureDisconnect {
+		s.Pressure = hub.PressureSpill
+	}
 	if s.Pressure != hub.PressureDisconnect || s.BatchDelay > 0 {
 		s.shape = &hub.Shape{
 			Pressure: s.Pressure, Every: cmp.Or(s.SampleEvery, time.Second), Header: cmp.Or(s.PressureKey, "key"),
@@ -94,6 +98,8 @@ func (s Settings) check() error {
 		return fmt.Errorf("there are no receipts of the kind %d", s.Receipts)
 	case int(s.Pressure) >= hub.Pressures:
 		return fmt.Errorf("there is no pressure policy %d", s.Pressure)
+	case s.Pressure == hub.PressureSpill && s.History == 0:
+		return fmt.Errorf("what spills is read from the history, and there is none: set History and HistoryAge, for example 1,000 and 1h")
 	case s.SampleEvery < 0 || s.BatchBytes < 0 || s.BatchDelay < 0:
 		return fmt.Errorf("an interval, a delay and a number of bytes cannot be negative")
 	case s.BatchDelay > maxBatchDelay:

@@ -161,6 +161,10 @@ func (s *Session) unsubscribed(id uint64, filter string) {
 // ack notes what the client has handled. It is never answered; one for
 // something that was never handed over says nothing.
 func (s *Session) ack(c *parleyv1.Ack) {
+	if c.GetShare() != "" {
+		s.ackShare(c)
+		return
+	}
 	var few [4]*subscription
 	s.mu.Lock()
 	subs := s.subs.acknowledging(few[:0], c.GetTopic())
@@ -173,6 +177,21 @@ func (s *Session) ack(c *parleyv1.Ack) {
 		s.moved(string(sub.feed.Filter()), c.GetTopic(), at)
 		at.Seq = c.GetSeq()
 		s.m.PubSub.Delivered(topic.Name(c.GetTopic()), at, s.user, s.id)
+	}
+}
+
+// ackShare is ack for what came through a group.
+func (s *Session) ackShare(c *parleyv1.Ack) {
+	var few [4]*subscription
+	s.mu.Lock()
+	subs := s.subs.sharing(few[:0], c.GetShare(), c.GetTopic())
+	s.mu.Unlock()
+	for _, sub := range subs {
+		if c.GetFailed() {
+			sub.feed.Fail(c.GetTopic(), c.GetSeq())
+		} else {
+			sub.feed.Ack(c.GetTopic(), c.GetSeq())
+		}
 	}
 }
 

@@ -103,3 +103,15 @@ func (ss *subscriptions) acknowledging(to []*subscription, name string) []*subsc
 	}
 	return to
 }
+
+// sharing appends those that are members of a group and that a message of a
+// topic may have come through.
+func (ss *subscriptions) sharing(to []*subscription, group, name string) []*subscription {
+	for sub := range ss.all() {
+		of, f, err := topic.ParseShare(string(sub.feed.Filter()))
+		if err == nil && of == group && f.Matches(topic.Name(name)) {
+			to = append(to, sub)
+		}
+	}
+	return to
+}

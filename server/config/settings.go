@@ -41,6 +41,8 @@ func basics() []Setting {
 	return []Setting{
 		{Key: "addr", Doc: "Where to listen, as host:port. `:8080` listens on every network of the machine."},
 		{Key: "frame_addr", Doc: "Where to listen for devices that speak framed TCP, as `:7070`. Not set: nowhere."},
+		{Key: "mqtt_addr", Doc: "Where to listen for MQTT clients, as `:1883`. Not set: nowhere; over WebSocket MQTT is always at `/mqtt`."},
+		{Key: "mqtt_redirect", Doc: "The server that MQTT 5 clients are told to use while this one shuts down, as `two.example.com:1883`."},
 		{Key: "data", Doc: "The folder for everything that lasts: keys, durable topics, sessions and the community's database. One process at a time uses it."},
 		{Key: "node", Default: "the host's name", Doc: "The name of this process in logs, metrics and answers."},
 		{Key: "broker", Doc: "The engine that numbers, keeps and carries messages. `file:` keeps durable topics in the folder `store` in `data`, or in another as `file:/var/lib/parley`; " +
@@ -100,7 +102,8 @@ func details() []Setting {
 			{Key: "no_presence", Doc: "`true`: nobody can ask who is there. Worth it for topics with very many receivers."},
 			{Key: "pressure", Doc: "What happens to messages for a receiver that does not take them as fast as they come: " +
 				"`disconnect` (the default) ends its connection when its queue is full; `drop-oldest` gives up the oldest that wait; " +
-				"`latest-by-key` keeps the newest of each key; `sample` keeps the newest of each interval. It is told what it was not sent."},
+				"`latest-by-key` keeps the newest of each key; `sample` keeps the newest of each interval; `spill` (the default of durable topics) " +
+				"waits until it takes more and goes on from the history. It is told what it was not sent."},
 			{Key: "sample_every", Doc: "The interval of `sample`; `1s` unless set."},
 			{Key: "pressure_key", Doc: "The message's header that holds the key of `latest-by-key`; `key` unless set."},
 			{Key: "batch_delay", Doc: "How long what is sent to a receiver may wait for more, so that fewer, larger writes are made. Not set: not at all."},
