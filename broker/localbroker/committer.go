@@ -26,12 +26,11 @@ type committer struct {
 	bytes       atomic.Int64 // of messages that were placed and not handed over
 	failure     atomic.Pointer[error]
 
-	wake      chan struct{}
-	committed chan group
-	room      chan struct{} // taken by each group from before it is written until it is answered
-	ready     chan *stream
-	running   sync.WaitGroup // commit and release
-	carriers  sync.WaitGroup
+	wake     chan struct{}
+	room     chan struct{} // taken by each group from before it is written until it is answered
+	ready    backlog
+	running  sync.WaitGroup
+	carriers sync.WaitGroup
 }
 
 // placed is a message that has its place and waits for the disk.
@@ -41,38 +40,23 @@ type placed struct {
 	sync   bool
 }
 
-// group is what went to the disk together.
-type group struct {
-	placed []placed
-	err    error
-}
-
 const (
 	// maxGroup bounds the messages of a batch, and maxGroups the batches that are on
 	// their way.
 	maxGroup  = 4096
 	maxGroups = 8
-	// maxReady bounds the topics that wait for somebody to deliver.
-	maxReady = 1024
 )
 
 func newCommitter(b *Broker) *committer {
-	return &committer{
-		b: b, handed: make(map[uint64]struct{}),
-		wake: make(chan struct{}, 1), committed: make(chan group, maxGroups), room: make(chan struct{}, maxGroups),
-		ready: make(chan *stream, maxReady),
-	}
+	c := &committer{b: b, handed: make(map[uint64]struct{}), wake: make(chan struct{}, 1), room: make(chan struct{}, maxGroups)}
+	c.ready.more.L = &c.ready.mu
+	return c
 }
 
 func (c *committer) start() {
 	c.running.Go(c.commitLoop)
-	c.running.Go(c.releaseLoop)
 	for range runtime.GOMAXPROCS(0) {
-		c.carriers.Go(func() {
-			for l := range c.ready {
-				l.deliver()
-			}
-		})
+		c.carriers.Go(c.ready.work)
 	}
 }
 
@@ -80,7 +64,7 @@ func (c *committer) start() {
 func (c *committer) stop() {
 	close(c.wake)
 	c.running.Wait()
-	close(c.ready)
+	c.ready.close()
 	c.carriers.Wait()
 }
 
@@ -133,28 +117,73 @@ func (c *committer) commitLoop() {
 				sync = sync || taken[i].sync
 			}
 			c.room <- struct{}{}
-			c.b.disk.Append(entries, sync, func(err error) { c.committed <- group{taken, err} })
+			c.b.disk.Append(entries, sync, func(err error) { c.answer(taken, err) })
 		}
 	}
 	for range maxGroups { // wait until all groups are answered
 		c.room <- struct{}{}
 	}
-	close(c.committed)
 }
 
-// releaseLoop answers what is on the disk.
-func (c *committer) releaseLoop() {
-	for g := range c.committed {
-		if g.err != nil {
-			err := translate(g.err)
-			c.failure.CompareAndSwap(nil, &err)
-		}
-		for i := range g.placed {
-			p := &g.placed[i]
-			p.stream.release(p.entry.Message.Seq, c.failure.Load())
-		}
-		<-c.room
+// answer answers what is on the disk. It runs where the store says so: another
+// goroutine in between would make everybody wait for one more to be woken.
+func (c *committer) answer(placed []placed, err error) {
+	if err != nil {
+		err = translate(err)
+		c.failure.CompareAndSwap(nil, &err)
 	}
+	failure := c.failure.Load()
+	for i := range placed {
+		placed[i].stream.release(placed[i].entry.Message.Seq, failure)
+	}
+	<-c.room
+}
+
+// backlog is the streams that wait for somebody to deliver. Each is in it once,
+// and what they hold is bounded by Limits.Pending, so that adding never waits:
+// whoever answers for the disk must not.
+type backlog struct {
+	mu      sync.Mutex
+	streams []*stream
+	closed  bool
+	more    sync.Cond // on mu
+}
+
+func (q *backlog) add(l *stream) {
+	q.mu.Lock()
+	q.streams = append(q.streams, l)
+	q.mu.Unlock()
+	q.more.Signal()
+}
+
+func (q *backlog) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.more.Broadcast()
+}
+
+// work delivers until the backlog is closed.
+func (q *backlog) work() {
+	for l := q.next(); l != nil; l = q.next() {
+		l.deliver()
+	}
+}
+
+func (q *backlog) next() *stream {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.streams) == 0 {
+		if q.closed {
+			return nil
+		}
+		q.streams = nil // what it grew to is given back
+		q.more.Wait()
+	}
+	l := q.streams[0]
+	q.streams[0] = nil
+	q.streams = q.streams[1:]
+	return l
 }
 
 // translate returns an error of the store in the words of the broker.

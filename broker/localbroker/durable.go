@@ -218,7 +218,7 @@ func (l *stream) acceptEphemeral(m *message.Message, done func(broker.Result, er
 	return func() {
 		done(r, nil)
 		if deliver {
-			l.b.committer.ready <- l
+			l.b.committer.ready.add(l)
 		}
 	}
 }
@@ -274,7 +274,7 @@ func (l *stream) release(seq uint64, failure *error) {
 		}
 	}
 	if deliver {
-		l.b.committer.ready <- l
+		l.b.committer.ready.add(l)
 	}
 }
 
