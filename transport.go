@@ -1,6 +1,13 @@
 package parley
 
-import "github.com/parleyhq/parley/session"
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/parleyhq/parley/protocol"
+	"github.com/parleyhq/parley/session"
+)
 
 // Transport is a way in that the program adds to those of this package, such
 // as one of the folders under transport/.
@@ -17,6 +24,19 @@ func (l *Live) Join(open func(*session.Manager) Transport) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.joined = append(l.joined, open(l.sessions))
+}
+
+// Upgrade is Handler for a transport of the program's own: who may connect, and
+// who the client is, is decided as there, and serve takes the connection over.
+// When serve returns an error it has written nothing, and has released what was
+// admitted (session.Manager.Release).
+func (l *Live) Upgrade(serve func(w http.ResponseWriter, r *http.Request, info session.Info) *protocol.Error) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		defer c.Abort() // nothing may write after the connection was taken over
+		if refused := l.open(c, serve); refused != nil {
+			writeError(c, refused)
+		}
+	}
 }
 
 // wait returns when every connection has ended.

@@ -9,6 +9,9 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/parleyhq/parley"
+	"github.com/parleyhq/parley/session"
+	"github.com/parleyhq/parley/transport/mqtt"
+	"github.com/parleyhq/parley/transport/websocket"
 )
 
 // door is one transport as the server opens it.
@@ -106,6 +109,30 @@ func restDoor(s *Server) door {
 		r.Any(pathREST+"/*path", s.backups(api))
 		return nil
 	}}
+}
+
+// mqttDoor opens MQTT over WebSocket, and on a port of its own where one is
+// configured.
+func mqttDoor(s *Server) door {
+	var packets *mqtt.Server
+	var sockets *websocket.Server
+	s.live.Join(func(m *session.Manager) parley.Transport {
+		packets = mqtt.New(m, mqtt.Config{Redirect: s.cfg.MQTTRedirect, Log: s.log})
+		return packets
+	})
+	s.live.Join(func(m *session.Manager) parley.Transport {
+		sockets = websocket.New(m, s.log)
+		return sockets
+	})
+	return door{
+		name: "mqtt",
+		mount: func(r *gin.Engine, identify gin.HandlerFunc) error {
+			tunnel := &websocket.Tunnel{Names: []string{"mqtt", "mqttv3.1"}, Limit: 4 * packets.PacketLimit(), Open: packets.Open}
+			r.GET(pathMQTT, identify, s.live.Upgrade(sockets.Tunnel(tunnel)))
+			return nil
+		},
+		ports: []port{{name: "MQTT", setting: "mqtt-addr", addr: s.cfg.MQTTAddr, serve: packets.Serve}},
+	}
 }
 
 func sseDoor(s *Server) door {

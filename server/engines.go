@@ -20,6 +20,7 @@ func transports() []func(*Server) door {
 		restDoor,
 		sseDoor,
 		frameDoor,
+		mqttDoor,
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	pathLive    = "/ws"
 	pathSSE     = "/sse"
 	pathPoll    = "/poll"
+	pathMQTT    = "/mqtt"
 	pathSDK     = "/sdk/parley.js"
 	pathTicket  = "/ticket"
 	pathREST    = "/api/v1"

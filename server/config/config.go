@@ -22,6 +22,8 @@ import (
 type Config struct {
 	Addr           string         `koanf:"addr"`
 	FrameAddr      string         `koanf:"frame_addr"`
+	MQTTAddr       string         `koanf:"mqtt_addr"`
+	MQTTRedirect   string         `koanf:"mqtt_redirect"`
 	Data           string         `koanf:"data"`
 	Node           string         `koanf:"node"`
 	Broker         string         `koanf:"broker"`

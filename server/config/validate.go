@@ -60,7 +60,7 @@ func (l *loader) item(key string, i int) string {
 }
 
 func (l *loader) validateAddress(c Config) {
-	for key, addr := range map[string]string{"addr": c.Addr, "frame_addr": c.FrameAddr} {
+	for key, addr := range map[string]string{"addr": c.Addr, "frame_addr": c.FrameAddr, "mqtt_addr": c.MQTTAddr} {
 		if addr == "" && key != "addr" {
 			continue // it is not wanted
 		}

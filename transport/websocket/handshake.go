@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"bufio"
 	"encoding/base64"
 	"net"
 	"net/http"
@@ -18,6 +19,15 @@ const handshakeTimeout = 5 * time.Second
 // check tells what is wrong with a handshake (RFC 6455 §4.2.1), before
 // anything is written.
 func check(r *http.Request, w http.ResponseWriter) *protocol.Error {
+	if bad := checkUpgrade(r, w); bad != nil {
+		return bad
+	}
+	_, bad := choose(r.Header)
+	return bad
+}
+
+// checkUpgrade is check without the subprotocol.
+func checkUpgrade(r *http.Request, w http.ResponseWriter) *protocol.Error {
 	h := r.Header
 	switch {
 	case r.Method != http.MethodGet:
@@ -34,9 +44,6 @@ func check(r *http.Request, w http.ResponseWriter) *protocol.Error {
 	case !hijackable(w):
 		return protocol.Internal.Errorf("the connection cannot be taken over: a middleware in front hides http.Hijacker " +
 			"(http.TimeoutHandler does); mount the WebSocket route without it")
-	}
-	if _, bad := choose(h); bad != nil {
-		return bad
 	}
 	return nil
 }
@@ -113,9 +120,15 @@ func upgrade(r *http.Request, w http.ResponseWriter, extensions string) (nc net.
 		}
 		return nil, nil, nil, err
 	}
-	if n := rw.Reader.Buffered(); n > 0 {
-		peeked, _ := rw.Peek(n) // n bytes are there
-		early = append([]byte(nil), peeked...)
+	return nc, codec, buffered(rw.Reader), nil
+}
+
+// buffered returns a copy of what was read already.
+func buffered(r *bufio.Reader) []byte {
+	n := r.Buffered()
+	if n == 0 {
+		return nil
 	}
-	return nc, codec, early, nil
+	peeked, _ := r.Peek(n) // n bytes are there
+	return append([]byte(nil), peeked...)
 }

@@ -27,6 +27,7 @@ type Server struct {
 	batches  sync.Pool // of *[]protocol.Incoming, for decoding
 	forms    forms
 	deflate  *deflater // nil: connections are not compressed
+	heads    heads
 	stats    stats
 }
 

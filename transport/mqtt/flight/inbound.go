@@ -88,6 +88,9 @@ func (in *Inbound) Arrive(id uint16, qos byte) (*Arrival, Verdict) {
 // send quota counts (§4.9).
 func (in *Inbound) Pending() int { return len(in.pending[1]) + len(in.held) }
 
+// Unanswered is how many messages are being accepted.
+func (in *Inbound) Unanswered() int { return len(in.pending[1]) + len(in.pending[2]) }
+
 // Answer says how a message ended: reason codes from 0x80 on refuse it. It
 // returns the arrivals that are to be answered now; answers of one QoS leave in
 // the order in which the messages came [MQTT-4.6.0-2, -3].

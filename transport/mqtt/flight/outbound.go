@@ -57,7 +57,9 @@ type Outbound struct {
 	floors floors
 }
 
-const maxID = 1<<16 - 1
+// maxID is how many identifiers are used before they come round: fewer than
+// there are, so that who uses this can have a frame ready for each.
+const maxID = 1 << 13
 
 // NewOutbound returns the state of a new session.
 func NewOutbound() *Outbound {
@@ -68,11 +70,11 @@ func NewOutbound() *Outbound {
 func (o *Outbound) SetMaximum(n uint16) { o.max = int(n) }
 
 // Full reports whether the client may get no more for now.
-func (o *Outbound) Full() bool { return o.count >= o.max || len(o.byID) == maxID }
+func (o *Outbound) Full() bool { return o.count >= o.max || len(o.byID) >= maxID }
 
-// Empty reports whether there is nothing to remember but what is done.
-func (o *Outbound) Empty() bool {
-	return len(o.byID) == 0 && len(o.lanes) == 0 && len(o.floors.order) == 0
+// Idle reports whether there is nothing to remember.
+func (s State) Idle() bool {
+	return len(s.held) == 0 && len(s.byID) == 0 && len(s.lanes) == 0 && len(s.floors.order) == 0
 }
 
 // Sending says how a message is sent.
@@ -139,7 +141,7 @@ func (o *Outbound) again(f *flying, s Sending) Sending {
 // free returns an identifier that is not in use.
 func (o *Outbound) free() uint16 {
 	for {
-		if o.last++; o.last != 0 && o.byID[o.last] == nil {
+		if o.last = o.last%maxID + 1; o.byID[o.last] == nil {
 			return o.last
 		}
 	}
@@ -228,6 +230,14 @@ func (o *Outbound) Refused(id uint16) (a Ack) {
 	return a
 }
 
+// Discard ends a message that was taken but cannot be sent to this client.
+func (o *Outbound) Discard(id uint16) (a Ack) {
+	if f := o.byID[id]; f != nil && f.stage == sent {
+		return o.finish(f)
+	}
+	return a
+}
+
 // Completed takes a PUBCOMP.
 func (o *Outbound) Completed(id uint16) (a Ack) {
 	if f := o.byID[id]; f != nil && f.stage == released {
@@ -267,7 +277,7 @@ func (o *Outbound) finish(f *flying) (a Ack) {
 // maxFloors bounds the topics whose floor is remembered. An acknowledgement
 // that was lost in a crash is of the last second: nobody finishes messages of
 // QoS 2 on more topics in that time.
-const maxFloors = 4096
+const maxFloors = 256
 
 // floors are how far each topic is done at QoS 2. The acknowledgement of it
 // may be lost in a crash though the client has forgotten the identifier.

@@ -212,6 +212,21 @@ func TestTextsHaveABound(t *testing.T) {
 	}
 }
 
+// What is left out leaves the rest as it was, in its order.
+func TestPropertiesWithout(t *testing.T) {
+	p := Properties(nil).AppendUser("b", "1").AppendNumber(TopicAlias, 7).AppendUser("a", "2").AppendNumber(MessageExpiryInterval, 9)
+	want := Properties(nil).AppendUser("b", "1").AppendUser("a", "2")
+	if got := p.Without(TopicAlias, MessageExpiryInterval); !bytes.Equal(got, want) {
+		t.Errorf("% x, want % x", got, want)
+	}
+	if list, ok := ParseProperties(p); !ok || !bytes.Equal(list, p) {
+		t.Error("a list that was made here is refused")
+	}
+	if _, ok := ParseProperties([]byte{byte(ReceiveMaximum), 0, 1}); ok {
+		t.Error("a PUBLISH has no receive maximum")
+	}
+}
+
 // Properties that nobody has checked must not make the accessors panic.
 func TestPropertiesOfAnybody(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -3,6 +3,7 @@ package packet
 import (
 	"encoding/binary"
 	"iter"
+	"slices"
 )
 
 // Properties are the properties of a packet (§2.2.2) as they stand on the
@@ -275,6 +276,37 @@ func (p Properties) Subscriptions() iter.Seq[uint32] {
 			}
 		}
 	}
+}
+
+// ParseProperties checks a list as that of a PUBLISH.
+func ParseProperties(list []byte) (Properties, bool) {
+	s := scanner{kind: PUBLISH, rest: list}
+	var seen uint64
+	for len(s.rest) > 0 {
+		s.property(PUBLISH, &seen)
+	}
+	return list, s.err == nil
+}
+
+// Without returns a copy that lacks some numbers.
+func (p Properties) Without(ids ...Number) Properties {
+	var out Properties
+	s := scanner{rest: p}
+	for len(s.rest) > 0 {
+		before := s.rest
+		id := s.varint()
+		if id >= uint32(len(known)) {
+			break
+		}
+		s.value(known[id].form)
+		if s.err != nil {
+			break
+		}
+		if !slices.Contains(ids, Number(id)) {
+			out = append(out, before[:len(before)-len(s.rest)]...)
+		}
+	}
+	return out
 }
 
 // AppendNumber appends a number, which must fit its form.

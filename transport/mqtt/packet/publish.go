@@ -41,11 +41,7 @@ func (p *Publish) Decode(v Version, h Header, body []byte) error {
 // Append appends the packet to dst: what [Publish.AppendHead], the packet
 // identifier where the QoS has one, and [Publish.AppendTail] make.
 func (p *Publish) Append(dst []byte, v Version) []byte {
-	dst = p.AppendHead(dst, v)
-	if p.QoS > 0 {
-		dst = binary.BigEndian.AppendUint16(dst, p.ID)
-	}
-	return p.AppendTail(dst, v)
+	return append(p.AppendFront(dst, v), p.Payload...)
 }
 
 // AppendHead appends what comes before the packet identifier. It does not
@@ -62,6 +58,19 @@ func (p *Publish) AppendTail(dst []byte, v Version) []byte {
 		dst = p.Properties.append(dst)
 	}
 	return append(dst, p.Payload...)
+}
+
+// AppendFront appends everything but the payload, which may be large and
+// somebody else's.
+func (p *Publish) AppendFront(dst []byte, v Version) []byte {
+	dst = p.AppendHead(dst, v)
+	if p.QoS > 0 {
+		dst = binary.BigEndian.AppendUint16(dst, p.ID)
+	}
+	if v == V5 {
+		dst = p.Properties.append(dst)
+	}
+	return dst
 }
 
 // Size is how many bytes Append appends.
