@@ -242,14 +242,14 @@ func (s *Session) settle(back *comeback) bool {
 			s.m.vault.Forget(s.id, nil)
 		}
 		return false
-	case !back.stored || !vault.Same(now, back.kept):
+	case !back.stored || back.behind || !vault.Same(now, back.kept):
 		return true
 	}
 	l := s.lasts()
 	s.mu.Lock()
 	l.stored, l.saved = true, back.kept.Seen
 	s.mu.Unlock()
-	if back.behind {
+	if back.moved {
 		s.resave()
 	}
 	return false

@@ -70,7 +70,8 @@ func (s *Session) nameOf(c *parleyv1.Connect, who auth.Identity) string {
 type comeback struct {
 	kept    *store.Session // nil: it begins anew
 	stored  bool           // the store has a record of it
-	behind  bool           // that is not what is kept
+	behind  bool           // that is not what is kept, or not durable yet
+	moved   bool           // cursors have moved since
 	release func()         // lets others have it
 }
 
@@ -97,6 +98,7 @@ func (s *Session) resume(ctx context.Context, c *parleyv1.Connect, who auth.Iden
 			if back.kept, back.stored, err = s.m.vault.Recall(ctx, s.id, time.Now()); err != nil {
 				return back, protocol.Internal.Hide(err, "the session could not be read: try again later")
 			}
+			back.behind = s.m.vault.Unwritten(s.id)
 		}
 		err = s.m.enter(s, older)
 		if errors.Is(err, errMoved) { // it has ended since: what remains of it is in the vault by now
@@ -106,7 +108,8 @@ func (s *Session) resume(ctx context.Context, c *parleyv1.Connect, who auth.Iden
 			return back, err
 		}
 		if older != nil {
-			back.kept, back.stored, back.behind = older.surrender()
+			back.kept, back.stored, back.moved = older.surrender()
+			back.behind = s.m.vault.Unwritten(s.id)
 			older.takenOver()
 		}
 		break
@@ -119,14 +122,14 @@ func (s *Session) resume(ctx context.Context, c *parleyv1.Connect, who auth.Iden
 }
 
 // surrender gives a session to a newer connection: what is kept of it, whether
-// the store has a record, and whether that is behind. Nothing that comes
-// through the older connection changes it any more.
-func (s *Session) surrender() (kept *store.Session, stored, behind bool) {
+// the store has a record, and whether cursors have moved that it does not know
+// of. Nothing that comes through the older connection changes it any more.
+func (s *Session) surrender() (kept *store.Session, stored, moved bool) {
 	s.mu.Lock()
 	s.taken = true
 	l := s.last.Load()
 	if l != nil {
-		stored, behind = l.stored, len(l.moved) > 0
+		stored, moved = l.stored, len(l.moved) > 0
 	}
 	lingers := s.leaving != nil && s.leaving.Retry == protocol.RetryNever // it was ended for good
 	s.mu.Unlock()
@@ -139,7 +142,7 @@ func (s *Session) surrender() (kept *store.Session, stored, behind bool) {
 	if l = s.last.Load(); l != nil && l.final != nil { // feeds that are closed do not know everything
 		kept = l.final
 	}
-	return kept, stored, behind || s.m.vault.Unwritten(s.id)
+	return kept, stored, moved
 }
 
 // record returns what is to be kept of the session as it is.

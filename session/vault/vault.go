@@ -43,6 +43,7 @@ type Vault struct {
 	waiting map[string]*entry        // to be written, by session
 	order   []*entry                 // those of waiting
 	writing map[string]*entry        // on their way into the store
+	undone  map[string]int           // writes the store has not called durable, by session
 	sources []Source                 // whose cursors have moved
 	closed  bool
 	failed  uint64 // writes that nobody waited for
@@ -63,7 +64,7 @@ func New(durable, volatile store.Sessions, log *slog.Logger) *Vault {
 	return &Vault{
 		durable: durable, volatile: volatile, log: log,
 		work: make(chan struct{}, 1), moved: make(chan struct{}, 1),
-		claims: make(map[string]chan struct{}), waiting: make(map[string]*entry),
+		claims: make(map[string]chan struct{}), waiting: make(map[string]*entry), undone: make(map[string]int),
 	}
 }
 
@@ -123,9 +124,13 @@ func (v *Vault) Recall(ctx context.Context, id string, now time.Time) (r *store.
 	return r, stored, nil
 }
 
-// Unwritten reports whether something of the session is on its way to the
-// store.
-func (v *Vault) Unwritten(id string) bool { return v.unwritten(id) != nil }
+// Unwritten reports whether something of the session is not durable yet: what
+// is recalled may then be lost in a crash.
+func (v *Vault) Unwritten(id string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.waiting[id] != nil || v.writing[id] != nil || v.undone[id] > 0
+}
 
 // unwritten returns a copy of what the store does not have yet.
 func (v *Vault) unwritten(id string) *entry {

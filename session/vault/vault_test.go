@@ -15,72 +15,12 @@ import (
 
 	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/session/vault"
+	"github.com/parleyhq/parley/session/vault/vaulttest"
 	"github.com/parleyhq/parley/store"
 	"github.com/parleyhq/parley/store/memorystore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// disk is a store whose writes are seen at once and last when they are
-// committed.
-type disk struct {
-	store.Sessions // as it is seen
-
-	last store.Sessions // what a crash leaves
-
-	mu      sync.Mutex
-	pending []func()
-	writes  int
-}
-
-func newDisk(kept store.Sessions) *disk {
-	d := &disk{Sessions: kept, last: memorystore.New(memorystore.Limits{}).Sessions()}
-	ids, _ := kept.Of(context.Background(), "ada") // a store in memory does not fail
-	for _, id := range ids {
-		if r, err := kept.Load(context.Background(), id); err == nil {
-			d.last.Save(r, nil)
-		}
-	}
-	return d
-}
-
-func (d *disk) written() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.writes
-}
-
-func (d *disk) later(f func()) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.pending = append(d.pending, f)
-	d.writes++
-}
-
-func (d *disk) Save(s *store.Session, done func(error)) {
-	d.Sessions.Save(s, nil)
-	d.later(func() { d.last.Save(s, done) })
-}
-
-func (d *disk) Delete(id string, done func(error)) {
-	d.Sessions.Delete(id, nil)
-	d.later(func() { d.last.Delete(id, done) })
-}
-
-func (d *disk) Acked(acks []store.Ack) {
-	d.Sessions.Acked(acks)
-	d.later(func() { d.last.Acked(acks) })
-}
-
-func (d *disk) commit(n int) {
-	d.mu.Lock()
-	now := d.pending[:min(n, len(d.pending))]
-	d.pending = d.pending[len(now):]
-	d.mu.Unlock()
-	for _, f := range now {
-		f()
-	}
-}
 
 // client is a session that a connection holds. What it has is a number that
 // grows with every change, and a cursor.
@@ -143,7 +83,7 @@ type remains struct {
 }
 
 type world struct {
-	disk  *disk
+	disk  *vaulttest.Disk
 	v     *vault.Vault
 	stop  context.CancelFunc
 	ended chan struct{}
@@ -151,9 +91,9 @@ type world struct {
 	known map[string]*remains
 }
 
-func (w *world) start(kept store.Sessions) {
-	w.disk = newDisk(kept)
-	w.v = vault.New(w.disk, memorystore.New(memorystore.Limits{}).Sessions(), slog.New(slog.DiscardHandler))
+func (w *world) start(d *vaulttest.Disk) {
+	w.disk = d
+	w.v = vault.New(d.Sessions(), memorystore.New(memorystore.Limits{}).Sessions(), slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop, w.ended, w.live = stop, make(chan struct{}), make(map[string]*client)
 	go func(v *vault.Vault) {
@@ -264,7 +204,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		},
 		"wait":   func(*rapid.T) { <-time.NewTimer(time.Second).C },
 		"settle": func(*rapid.T) { synctest.Wait() },
-		"commit": func(t *rapid.T) { w.disk.commit(rapid.IntRange(1, 5).Draw(t, "writes")) },
+		"commit": func(t *rapid.T) { w.disk.Commit(rapid.IntRange(1, 5).Draw(t, "writes")) },
 		"crash":  w.crash,
 	}
 }
@@ -272,7 +212,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 // crash begins anew with what the disk has.
 func (w *world) crash(t *rapid.T) {
 	w.halt()
-	w.start(w.disk.last)
+	w.start(w.disk.Crash("ada"))
 	for id, k := range w.known {
 		n, acked, there := w.recall(t, id)
 		if k.safe > 0 && (!there || n < k.safe) || k.gone && there || n > k.n || k.there && acked > k.acked && n == k.n {
@@ -287,14 +227,8 @@ func (w *world) crash(t *rapid.T) {
 
 // halt ends the writer without its last words reaching the disk.
 func (w *world) halt() {
-	w.disk.mu.Lock()
-	kept := len(w.disk.pending)
-	w.disk.mu.Unlock()
 	w.stop()
 	<-w.ended
-	w.disk.mu.Lock()
-	w.disk.pending = w.disk.pending[:min(kept, len(w.disk.pending))]
-	w.disk.mu.Unlock()
 }
 
 // Whatever happens in whatever order: a connection finds what the last one
@@ -305,7 +239,7 @@ func TestVaultAgainstAModel(t *testing.T) {
 		// Without a deadline, which no bubble has.
 		rapid.Check(struct{ rapid.TB }{t}, func(t *rapid.T) {
 			w := &world{known: make(map[string]*remains)}
-			w.start(memorystore.New(memorystore.Limits{}).Sessions())
+			w.start(vaulttest.New())
 			defer w.halt()
 			t.Repeat(w.actions())
 		})
@@ -317,7 +251,7 @@ func TestVaultAgainstAModel(t *testing.T) {
 func TestAcksAreCoalesced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{known: make(map[string]*remains)}
-		w.start(memorystore.New(memorystore.Limits{}).Sessions())
+		w.start(vaulttest.New())
 		defer w.halt()
 		clients := make([]*client, 100)
 		for i := range clients {
@@ -325,17 +259,17 @@ func TestAcksAreCoalesced(t *testing.T) {
 			w.v.Save(clients[i].id, clients[i], nil)
 		}
 		synctest.Wait()
-		before := w.disk.written()
+		before := w.disk.Writes()
 		for range 5 {
 			for _, c := range clients {
 				c.ack()
 			}
 		}
 		<-time.NewTimer(time.Hour).C
-		if got := w.disk.written() - before; got != 1 {
+		if got := w.disk.Writes() - before; got != 1 {
 			t.Errorf("500 acknowledgements of 100 sessions were %d writes", got)
 		}
-		if r, err := w.disk.Load(t.Context(), "s7"); err != nil || r.Subscriptions[0].Acked["a"].Seq != 5 {
+		if r, err := w.disk.Sessions().Load(t.Context(), "s7"); err != nil || r.Subscriptions[0].Acked["a"].Seq != 5 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})
@@ -345,7 +279,7 @@ func TestAcksAreCoalesced(t *testing.T) {
 func TestAcksAreWrittenInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{known: make(map[string]*remains)}
-		w.start(memorystore.New(memorystore.Limits{}).Sessions())
+		w.start(vaulttest.New())
 		defer w.halt()
 		c := &client{id: "s", v: w.v}
 		w.v.Save("s", c, nil)
@@ -355,7 +289,7 @@ func TestAcksAreWrittenInTime(t *testing.T) {
 			<-ticks.C
 			c.ack()
 		}
-		if r, err := w.disk.Load(t.Context(), "s"); err != nil || r.Subscriptions[0].Acked["a"].Seq < 94 {
+		if r, err := w.disk.Sessions().Load(t.Context(), "s"); err != nil || r.Subscriptions[0].Acked["a"].Seq < 94 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})
@@ -366,7 +300,7 @@ func TestAcksAreWrittenInTime(t *testing.T) {
 func TestSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{known: make(map[string]*remains)}
-		w.start(memorystore.New(memorystore.Limits{}).Sessions())
+		w.start(vaulttest.New())
 		defer w.halt()
 		for i, id := range []string{"old", "claimed", "held", "unwritten", "young"} {
 			r := record(id, 1, 1)
@@ -410,7 +344,7 @@ func TestSweep(t *testing.T) {
 					}
 					return held
 				default:
-					w.disk.commit(10_000)
+					w.disk.Commit(10_000)
 				}
 			}
 		}
@@ -429,7 +363,7 @@ func TestSweep(t *testing.T) {
 			}
 			return ids
 		}
-		if ids, err := w.disk.Of(t.Context(), "crowd"); err != nil || len(ids) > 0 {
+		if ids, err := w.disk.Sessions().Of(t.Context(), "crowd"); err != nil || len(ids) > 0 {
 			t.Errorf("%d of a crowd are left, %v", len(ids), err)
 		}
 		if got := there(); got != " claimed held young" {
@@ -450,7 +384,7 @@ func TestSweep(t *testing.T) {
 func TestForgetUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{known: make(map[string]*remains)}
-		w.start(memorystore.New(memorystore.Limits{}).Sessions())
+		w.start(vaulttest.New())
 		defer w.halt()
 		w.v.Part(record("written", 1, 1), true, false)
 		w.v.Part(record("memory", 1, 1), false, false)
@@ -467,7 +401,7 @@ func TestForgetUser(t *testing.T) {
 			t.Fatalf("done before it lasts: %v", err)
 		default:
 		}
-		w.disk.commit(100)
+		w.disk.Commit(100)
 		if err := <-gone; err != nil {
 			t.Fatal(err)
 		}
@@ -486,11 +420,11 @@ func TestForgetUser(t *testing.T) {
 func TestClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{}
-		w.start(memorystore.New(memorystore.Limits{}).Sessions())
+		w.start(vaulttest.New())
 		last := &client{id: "s", v: w.v, n: 3}
 		w.v.Save("s", last, nil)
 		w.halt()
-		if r, err := w.disk.Load(t.Context(), "s"); err != nil || string(r.Notes["n"]) != "3" {
+		if r, err := w.disk.Sessions().Load(t.Context(), "s"); err != nil || string(r.Notes["n"]) != "3" {
 			t.Errorf("what waited was not written: %+v, %v", r, err)
 		}
 		var said error

@@ -99,7 +99,15 @@ func (v *Vault) handNotes(e *entry) {
 
 // answers is what is called when an entry is durable.
 func (v *Vault) answers(e *entry) func(error) {
+	v.mu.Lock()
+	v.undone[e.id]++
+	v.mu.Unlock()
 	return func(err error) {
+		v.mu.Lock()
+		if v.undone[e.id]--; v.undone[e.id] == 0 {
+			delete(v.undone, e.id)
+		}
+		v.mu.Unlock()
 		if !e.answer(err) && err != nil {
 			v.lost(err)
 		}
