@@ -30,7 +30,7 @@ func (c *Client) acknowledge(d delivery) {
 			c.link.ackShared(d.m, false)
 		}
 	case d.place != nil:
-		if seq, grown := d.place.done(d.m.Seq); grown && c.open {
+		if seq, grown := d.place.Done(d.m.Seq); grown && c.open {
 			c.link.ack(d.m.Topic, seq)
 		}
 	}
@@ -43,8 +43,8 @@ func (c *Client) acknowledgeAgain(ch *channel) {
 		return
 	}
 	for name, t := range c.places {
-		if t.handled > 0 && ch.covers(name) {
-			c.link.ack(name, t.handled)
+		if t.Handled > 0 && ch.covers(name) {
+			c.link.ack(name, t.Handled)
 		}
 	}
 }

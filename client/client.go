@@ -25,6 +25,8 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/parleyhq/parley/client/internal/observer"
+	"github.com/parleyhq/parley/client/internal/outbox"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 )
 
@@ -37,7 +39,7 @@ type Client struct {
 	kick   chan struct{} // skip the wait for the next attempt
 
 	running sync.WaitGroup // the run loop, the handlers, the token's keeper
-	events  observer
+	events  *observer.Observer
 	watched sync.WaitGroup // the goroutine of events; it outlives the others
 	unwatch context.CancelFunc
 
@@ -52,11 +54,11 @@ type Client struct {
 	producer string // who numbers what is published here
 	token    string
 	channels map[string]*channel
-	places   map[string]*place
+	places   map[string]*topicPlace
 	kept     map[string]uint32 // the QoS of what the session wants and nobody here does yet
 	reads    map[string]uint64
 	direct   []*Subscription
-	outbox   outbox
+	outbox   outbox.Outbox
 }
 
 // New begins to connect and returns at once. It fails only when rawURL is no
@@ -69,18 +71,18 @@ func New(rawURL string, options ...Option) (*Client, error) {
 	c := &Client{
 		config: defaults(), url: address, kick: make(chan struct{}, 1),
 		state: State{Status: Connecting}, changed: make(chan struct{}),
-		channels: make(map[string]*channel), places: make(map[string]*place), kept: make(map[string]uint32),
+		channels: make(map[string]*channel), places: make(map[string]*topicPlace), kept: make(map[string]uint32),
 		reads: make(map[string]uint64), producer: "p-" + rand.Text(),
 	}
 	for _, o := range options {
 		o(&c.config)
 	}
-	c.outbox = newOutbox(c.config.messages, c.config.bytes)
-	c.events.wake = make(chan struct{}, 1)
+	c.outbox = outbox.New(c.config.messages, c.config.bytes)
+	c.events = observer.New()
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	watch, unwatch := context.WithCancel(context.Background())
 	c.unwatch = unwatch
-	c.watched.Go(func() { c.events.run(watch) })
+	c.watched.Go(func() { c.events.Run(watch) })
 	c.running.Go(c.run)
 	return c, nil
 }
@@ -179,14 +181,14 @@ func (c *Client) become(s State) {
 	close(c.changed)
 	c.changed = make(chan struct{})
 	if f := c.config.onState; f != nil {
-		c.events.tell(func() { f(s) })
+		c.events.Tell(func() { f(s) })
 	}
 }
 
 // trouble tells of an error that nobody waits for.
 func (c *Client) trouble(err error) {
 	if f := c.config.onError; f != nil {
-		c.events.tell(func() { f(err) })
+		c.events.Tell(func() { f(err) })
 	}
 }
 
@@ -198,7 +200,9 @@ func (c *Client) finish(e ending) {
 	if e.err != nil && c.ctx.Err() == nil {
 		c.err = errors.Join(ErrClosed, e.err)
 	}
-	c.outbox.fail(ErrClosed)
+	for _, waits := range c.outbox.Empty() {
+		waits.Answer(nil, ErrClosed)
+	}
 	for _, ch := range c.channels {
 		for _, s := range ch.subs {
 			s.end(c.err)
@@ -221,7 +225,7 @@ func (c *Client) number() uint64 {
 
 // ask sends a command that ends with its connection. The lock is held, here
 // and when the answer comes.
-func (c *Client) ask(l *link, command *parleyv1.Command, a answer) {
+func (c *Client) ask(l *link, command *parleyv1.Command, a outbox.Answer) {
 	command.Id = c.number()
 	l.asks[command.GetId()] = &ask{answer: a, until: time.Now().Add(requestTimeout)}
 	l.send(command)

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/parleyhq/parley/client/internal/outbox"
 	"github.com/parleyhq/parley/client/internal/socket"
 	"github.com/parleyhq/parley/protocol"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
@@ -37,7 +38,7 @@ type link struct {
 
 // ask is a command that ends with its connection.
 type ask struct {
-	answer answer
+	answer outbox.Answer
 	until  time.Time
 }
 

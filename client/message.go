@@ -90,6 +90,25 @@ type Member struct {
 	Since   time.Time
 }
 
+// Receipt tells how far somebody has got in a topic. In a larger topic it tells
+// how many people have, and not who; in the largest there are none.
+type Receipt struct {
+	Topic     string
+	User      string // "" where only numbers are told
+	Epoch     string // of both positions
+	Delivered uint64 // everything up to this Seq has reached them
+	Read      uint64 // and up to this one they have read
+	// Where only numbers are told: how many people have got that far.
+	DeliveredBy, ReadBy int
+}
+
+func fromWireReceipt(r *parleyv1.Receipt) Receipt {
+	return Receipt{
+		Topic: r.GetTopic(), User: r.GetUser(), Epoch: r.GetEpoch(), Delivered: r.GetDelivered(), Read: r.GetRead(),
+		DeliveredBy: int(r.GetDeliveredBy()), ReadBy: int(r.GetReadBy()),
+	}
+}
+
 // Gap tells that messages of a topic were lost and cannot be had again: read
 // anew whatever was built from them.
 type Gap struct {

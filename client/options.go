@@ -145,6 +145,10 @@ func QoS(n uint32) SubscribeOption { return func(i *interest) { i.qos = n } }
 // WithPresence tells f who comes and goes.
 func WithPresence(f func(Presence)) SubscribeOption { return func(i *interest) { i.presence = f } }
 
+// WithReceipts tells f how far the others on the topic have got, as it changes.
+// The topic's settings must keep receipts.
+func WithReceipts(f func(Receipt)) SubscribeOption { return func(i *interest) { i.receipts = f } }
+
 // SubscriptionGap tells f about lost messages of this subscription's topics.
 func SubscriptionGap(f func(Gap)) SubscribeOption { return func(i *interest) { i.gap = f } }
 

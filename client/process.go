@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 	"time"
+
+	"github.com/parleyhq/parley/client/internal/outbox"
 )
 
 // Err returns why the subscription ended, or nil while it has not.
@@ -73,7 +75,7 @@ func (s *Subscription) process(d delivery) bool {
 			s.c.failed(d)
 			return true
 		}
-		timer := time.NewTimer(max(leastRetry, backoff(attempt, s.c.config.random())))
+		timer := time.NewTimer(max(outbox.LeastRetry, backoff(attempt, s.c.config.random())))
 		select {
 		case <-timer.C:
 		case <-s.ended:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/parleyhq/parley/client/internal/outbox"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 )
 
@@ -62,7 +63,7 @@ func (c *Client) PublishAsync(topic, typ string, v any, options ...PublishOption
 	}
 	size := len(m.GetPayload()) + len(m.GetData()) + len(topic)
 	command := &parleyv1.Command{Command: &parleyv1.Command_Publish{Publish: m}}
-	pending, err := c.post(&entry{command: command, size: size + overhead, again: true, keyed: keyed})
+	pending, err := c.post(&outbox.Entry{Command: command, Size: size + outbox.Overhead, Again: true, Keyed: keyed})
 	if err != nil {
 		return nil, fmt.Errorf("publish on %s: %w", topic, err)
 	}
@@ -172,16 +173,80 @@ func (c *Client) Presence(ctx context.Context, topic string) ([]Member, error) {
 	return members, nil
 }
 
+// maxReads is of how many topics it is remembered how far was read.
+const maxReads = 1000
+
+// Receipts returns how far people have got in a topic.
+func (c *Client) Receipts(ctx context.Context, topic string) ([]Receipt, error) {
+	command := &parleyv1.Command{Command: &parleyv1.Command_Receipts{Receipts: &parleyv1.Receipts{Topic: topic}}}
+	r, err := c.request(ctx, "receipts of "+topic, command, 0, true)
+	if err != nil {
+		return nil, err
+	}
+	var out []Receipt
+	for _, one := range r.GetReceipts().GetReceipts() {
+		out = append(out, fromWireReceipt(one))
+	}
+	return out, nil
+}
+
+// Read tells the others on a topic how far was read. Without a connection it is
+// told with the next one.
+func (c *Client) Read(topic string, seq uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if seq <= c.reads[topic] {
+		return
+	}
+	if len(c.reads) >= maxReads {
+		for old := range c.reads { // any: most have long arrived
+			delete(c.reads, old)
+			break
+		}
+	}
+	c.reads[topic] = seq
+	if c.open {
+		c.tellRead(c.link, topic, seq)
+	}
+}
+
+// tellRead keeps what it tells until the next connection: that it was sent does
+// not mean that it arrived.
+func (c *Client) tellRead(l *link, topic string, seq uint64) {
+	l.send(&parleyv1.Command{Command: &parleyv1.Command_Read{Read: &parleyv1.Read{Topic: topic, Seq: seq}}})
+}
+
+// tellReads tells a new connection what was read. The lock is held.
+func (c *Client) tellReads(l *link) {
+	for topic, seq := range c.reads {
+		c.tellRead(l, topic, seq)
+	}
+}
+
+// receipt hands r to those who want to know. The lock is held.
+func (c *Client) receipt(r Receipt) {
+	for _, ch := range c.channels {
+		if !ch.covers(r.Topic) {
+			continue
+		}
+		for _, s := range ch.subs {
+			if f := s.interest.receipts; f != nil {
+				c.events.Tell(func() { f(r) })
+			}
+		}
+	}
+}
+
 // Position returns the newest message of a topic that was handed out: a Since
 // for later. ok is false for a topic that was not heard of.
 func (c *Client) Position(topic string) (p Position, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.places[topic]
-	if t == nil || !t.known {
+	if t == nil || !t.Known {
 		return Position{}, false
 	}
-	return *t.since(), true
+	return *t.Since(), true
 }
 
 // Pending is a message on its way.
@@ -213,7 +278,7 @@ func (p *Pending) wait(ctx context.Context) (*parleyv1.Reply, error) {
 	case <-p.done:
 	case <-ctx.Done():
 		p.c.mu.Lock()
-		withdrawn := p.c.outbox.take(p.id) != nil
+		withdrawn := p.c.outbox.Take(p.id) != nil
 		if withdrawn {
 			p.c.pump()
 		}
@@ -231,7 +296,7 @@ func (p *Pending) wait(ctx context.Context) (*parleyv1.Reply, error) {
 
 // request posts a command and waits for its answer.
 func (c *Client) request(ctx context.Context, what string, command *parleyv1.Command, size int, again bool) (*parleyv1.Reply, error) {
-	p, err := c.post(&entry{command: command, size: size + overhead, again: again})
+	p, err := c.post(&outbox.Entry{Command: command, Size: size + outbox.Overhead, Again: again})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
@@ -240,7 +305,7 @@ func (c *Client) request(ctx context.Context, what string, command *parleyv1.Com
 }
 
 // post puts an entry into the outbox.
-func (c *Client) post(e *entry) (*Pending, error) {
+func (c *Client) post(e *outbox.Entry) (*Pending, error) {
 	p := &Pending{c: c, done: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -248,18 +313,18 @@ func (c *Client) post(e *entry) (*Pending, error) {
 		return nil, errors.Join(ErrClosed, c.err)
 	}
 	p.id = c.number()
-	e.command.Id = p.id
-	e.answer = func(r *parleyv1.Reply, err error) {
+	e.Command.Id = p.id
+	e.Answer = func(r *parleyv1.Reply, err error) {
 		p.reply, p.err = r, err
-		if m := e.command.GetPublish(); err == nil && m != nil && m.Echo != nil && !m.GetEcho() {
+		if m := e.Command.GetPublish(); err == nil && m != nil && m.Echo != nil && !m.GetEcho() {
 			if t := c.places[m.GetTopic()]; t != nil {
-				t.mine(r.GetPublished().GetPosition().GetSeq())
+				t.Mine(r.GetPublished().GetPosition().GetSeq())
 			}
 		}
 		close(p.done)
 	}
-	if err := c.outbox.add(e); err != nil {
-		return nil, err
+	if err := c.outbox.Add(e); err != nil {
+		return nil, ErrOutboxFull
 	}
 	c.pump()
 	return p, nil
@@ -270,7 +335,7 @@ func (c *Client) pump() {
 	if !c.open {
 		return
 	}
-	for e := c.outbox.next(); e != nil; e = c.outbox.next() {
-		c.link.send(e.command)
+	for e := c.outbox.Next(); e != nil; e = c.outbox.Next() {
+		c.link.send(e.Command)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parleyhq/parley/client/internal/outbox"
+	"github.com/parleyhq/parley/client/internal/place"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 )
 
@@ -15,6 +17,9 @@ const (
 	maxPlaces   = 10_000 // topics whose place is remembered
 	maxRecover  = 200    // of those seen through wildcards, how many are asked for after a reconnect
 )
+
+// topicPlace is where one topic stands.
+type topicPlace = place.Place[Message]
 
 // Everything in this file runs with the client's lock held.
 
@@ -64,7 +69,7 @@ func (c *Client) answered(l *link, id uint64, r *parleyv1.Reply) {
 		return
 	}
 	refusal, ok := errors.AsType[*Error](err)
-	if c.outbox.byID[id] != nil {
+	if c.outbox.Has(id) {
 		c.conclude(l, id, r, refusal)
 		return
 	}
@@ -83,18 +88,22 @@ func (c *Client) answered(l *link, id uint64, r *parleyv1.Reply) {
 
 // conclude takes the answer to something in the outbox.
 func (c *Client) conclude(l *link, id uint64, r *parleyv1.Reply, refusal *Error) {
-	e, paused, wait := c.outbox.settle(id, refusal)
+	var no *outbox.Refusal
+	if refusal != nil {
+		no = &outbox.Refusal{Code: refusal.Code, Final: refusal.Retry == "" || never(refusal), RetryAfter: refusal.RetryAfter, Next: refusal.next}
+	}
+	e, paused, wait := c.outbox.Settle(id, no)
 	switch {
 	case paused != nil:
 		c.later(l, wait, func() {
-			c.outbox.restart(paused)
+			c.outbox.Restart(paused)
 			c.pump()
 		})
 	case e == nil: // it is sent again
 	case refusal != nil:
-		e.answer(nil, refusal)
+		e.Answer(nil, refusal)
 	default:
-		e.answer(r, nil)
+		e.Answer(r, nil)
 	}
 	c.pump()
 }
@@ -118,7 +127,7 @@ func (c *Client) later(l *link, wait time.Duration, f func()) {
 }
 
 // place returns where a topic stands, as far as is known.
-func (c *Client) place(name string) *place {
+func (c *Client) place(name string) *topicPlace {
 	if t := c.places[name]; t != nil {
 		return t
 	}
@@ -130,7 +139,7 @@ func (c *Client) place(name string) *place {
 			}
 		}
 	}
-	t := &place{topic: name}
+	t := &topicPlace{Topic: name}
 	c.places[name] = t
 	return t
 }
@@ -149,33 +158,33 @@ func (c *Client) message(m Message) {
 		return // the session wants it, nobody here follows it yet: unacknowledged, it comes again
 	}
 	t := c.place(m.Topic)
-	if m.Epoch != "" && t.epoch != "" && m.Epoch != t.epoch {
+	if m.Epoch != "" && t.Epoch != "" && m.Epoch != t.Epoch {
 		c.moved(m.Topic, Position{Epoch: m.Epoch, Seq: m.Prev})
 	}
-	t.epoch = cmp.Or(t.epoch, m.Epoch)
+	t.Epoch = cmp.Or(t.Epoch, m.Epoch)
 	switch {
-	case m.Seq <= t.seen: // a duplicate; its acknowledgement may be lost
-		if m.Seq <= t.handled {
-			c.link.ack(m.Topic, t.handled)
+	case m.Seq <= t.Seen: // a duplicate; its acknowledgement may be lost
+		if m.Seq <= t.Handled {
+			c.link.ack(m.Topic, t.Handled)
 		}
-	case t.repairing:
-		t.hold(m)
-	case t.misses(&m):
-		t.hold(m)
+	case t.Repairing:
+		t.Hold(m)
+	case t.Misses(m.Prev):
+		t.Hold(m)
 		c.repair(c.link, t, false)
 	default:
 		c.take(t, m)
 	}
 }
 
-func (c *Client) take(t *place, m Message) {
-	t.took(&m)
-	m.Epoch = cmp.Or(m.Epoch, t.epoch) // its position is to be stored
+func (c *Client) take(t *topicPlace, m Message) {
+	t.Took(m.Seq, m.Time.UnixMilli())
+	m.Epoch = cmp.Or(m.Epoch, t.Epoch) // its position is to be stored
 	c.dispatch(t, m)
 }
 
 // dispatch hands m to everybody who wants it.
-func (c *Client) dispatch(t *place, m Message) {
+func (c *Client) dispatch(t *topicPlace, m Message) {
 	if strings.HasPrefix(m.Topic, "$") {
 		for _, s := range slices.Clone(c.direct) {
 			c.deliver(s, delivery{m: m})
@@ -193,7 +202,7 @@ func (c *Client) dispatch(t *place, m Message) {
 		t = nil
 	}
 	if t != nil {
-		t.begin(m.Seq, len(wanted))
+		t.Begin(m.Seq, len(wanted))
 	}
 	for _, s := range wanted {
 		c.deliver(s, delivery{m: m, place: t})
@@ -207,7 +216,7 @@ func (c *Client) deliver(s *Subscription, d delivery) {
 		c.acknowledge(d)
 	case !s.filling:
 		c.enqueue(s, d)
-	case len(s.held) < maxHeld:
+	case len(s.held) < place.MaxHeld:
 		s.held = append(s.held, d)
 	default:
 		s.more = true
@@ -227,27 +236,27 @@ func (c *Client) enqueue(s *Subscription, d delivery) {
 
 // repair reads what lies after a topic's place, then lets the held messages
 // through. further: this is not the first page.
-func (c *Client) repair(l *link, t *place, further bool) {
-	t.repairing = true
-	c.askHistory(l, t.topic, *t.since(), func(page Page, err error) {
+func (c *Client) repair(l *link, t *topicPlace, further bool) {
+	t.Repairing = true
+	c.askHistory(l, t.Topic, *t.Since(), func(page Page, err error) {
 		switch {
-		case errors.Is(err, ErrDisconnected) || c.places[t.topic] != t:
+		case errors.Is(err, ErrDisconnected) || c.places[t.Topic] != t:
 			return
 		case err != nil:
 			c.release(l, t)
 			return
-		case page.Position.Epoch != "" && t.epoch != "" && page.Position.Epoch != t.epoch:
-			c.moved(t.topic, page.Position)
+		case page.Position.Epoch != "" && t.Epoch != "" && page.Position.Epoch != t.Epoch:
+			c.moved(t.Topic, page.Position)
 			c.release(l, t)
 			return
 		}
 		for i, m := range page.Messages {
-			if i == 0 && !further && t.misses(&m) {
-				c.tellGap(t.topic, page.Position)
+			if i == 0 && !further && t.Misses(m.Prev) {
+				c.tellGap(t.Topic, page.Position)
 			}
-			if _, mine := t.own[m.Seq]; mine {
-				t.skip(m.Seq)
-			} else if m.Seq > t.seen {
+			if _, mine := t.Own[m.Seq]; mine {
+				t.Skip(m.Seq)
+			} else if m.Seq > t.Seen {
 				c.take(t, m)
 			}
 		}
@@ -255,9 +264,9 @@ func (c *Client) repair(l *link, t *place, further bool) {
 			c.repair(l, t, true)
 			return
 		}
-		if newest := page.Position.Seq; len(page.Messages) == 0 && newest > t.seq {
-			if _, mine := t.own[newest]; !mine { // nothing of what was missed is kept
-				c.moved(t.topic, page.Position)
+		if newest := page.Position.Seq; len(page.Messages) == 0 && newest > t.Seq {
+			if _, mine := t.Own[newest]; !mine { // nothing of what was missed is kept
+				c.moved(t.Topic, page.Position)
 			}
 		}
 		c.release(l, t)
@@ -265,15 +274,15 @@ func (c *Client) repair(l *link, t *place, further bool) {
 }
 
 // release lets the held messages through.
-func (c *Client) release(l *link, t *place) {
-	held, overflowed := t.held, t.overflowed
-	t.lost()
+func (c *Client) release(l *link, t *topicPlace) {
+	held, overflowed := t.Held, t.Overflowed
+	t.Lost()
 	for _, m := range held {
-		if m.Seq <= t.seen {
+		if m.Seq <= t.Seen {
 			continue
 		}
-		if t.misses(&m) {
-			c.tellGap(t.topic, Position{})
+		if t.Misses(m.Prev) {
+			c.tellGap(t.Topic, Position{})
 		}
 		c.take(t, m)
 	}
@@ -286,13 +295,13 @@ func (c *Client) release(l *link, t *place) {
 // filter, which has no place of its own. Topics beyond the limit are repaired
 // with their next message.
 func (c *Client) recoverWildcards(l *link) {
-	var missed []*place
+	var missed []*topicPlace
 	for name, t := range c.places {
-		if c.channels[name] == nil && t.known && !c.resumes(name) {
+		if c.channels[name] == nil && t.Known && !c.resumes(name) {
 			missed = append(missed, t)
 		}
 	}
-	slices.SortFunc(missed, func(a, b *place) int { return cmp.Compare(b.last, a.last) })
+	slices.SortFunc(missed, func(a, b *topicPlace) int { return cmp.Compare(b.Last, a.Last) })
 	for _, t := range missed[:min(len(missed), maxRecover)] {
 		c.repair(l, t, false)
 	}
@@ -306,7 +315,7 @@ func (c *Client) fill(l *link, s *Subscription) {
 			return
 		}
 		if err != nil && s.interest.gap != nil {
-			c.events.tell(func() { s.interest.gap(Gap{Topic: s.topic}) })
+			c.events.Tell(func() { s.interest.gap(Gap{Topic: s.topic}) })
 		}
 		for _, m := range page.Messages {
 			if m.Seq > s.after {
@@ -344,7 +353,7 @@ func (c *Client) askHistory(l *link, name string, after Position, answer func(Pa
 // moved goes on after p because what lies before it is lost.
 func (c *Client) moved(name string, p Position) {
 	t := c.place(name)
-	t.moveTo(p)
+	t.MoveTo(p)
 	delete(c.reads, name)
 	c.tellGap(name, p)
 }
@@ -353,20 +362,20 @@ func (c *Client) moved(name string, p Position) {
 // is being read from the history is not affected.
 func (c *Client) left(name string, seq uint64) {
 	t := c.places[name]
-	if t == nil || !t.known || t.repairing || seq <= t.seq {
+	if t == nil || !t.Known || t.Repairing || seq <= t.Seq {
 		return
 	}
-	t.skip(seq)
-	c.tellGap(name, Position{Epoch: t.epoch, Seq: seq})
+	t.Skip(seq)
+	c.tellGap(name, Position{Epoch: t.Epoch, Seq: seq})
 }
 
 // tellGap tells once that messages before p are lost.
 func (c *Client) tellGap(name string, p Position) {
 	t := c.place(name)
-	if p != (Position{}) && t.gap == p {
+	if p != (Position{}) && t.Gap == p {
 		return
 	}
-	t.gap = p
+	t.Gap = p
 	g := Gap{Topic: name, Position: p}
 	for _, ch := range c.channels {
 		if !ch.covers(name) {
@@ -375,12 +384,12 @@ func (c *Client) tellGap(name string, p Position) {
 		for _, s := range ch.subs {
 			s.after = 0
 			if f := s.interest.gap; f != nil {
-				c.events.tell(func() { f(g) })
+				c.events.Tell(func() { f(g) })
 			}
 		}
 	}
 	if f := c.config.onGap; f != nil {
-		c.events.tell(func() { f(g) })
+		c.events.Tell(func() { f(g) })
 	}
 }
 
@@ -391,7 +400,7 @@ func (c *Client) came(p Presence) {
 		}
 		for _, s := range ch.subs {
 			if f := s.interest.presence; f != nil {
-				c.events.tell(func() { f(p) })
+				c.events.Tell(func() { f(p) })
 			}
 		}
 	}

@@ -1,11 +1,8 @@
 package client
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"os"
 	"time"
@@ -138,61 +135,23 @@ func (c *Client) credentials(ctx context.Context) (string, error) {
 }
 
 // dial returns a connection whose handshake is done, and what it agreed on.
-func (c *Client) dial(ctx context.Context) (line socket.Config, codec protocol.ClientCodec, err error) {
-	names := []string{protocol.NameProtobuf, protocol.NameJSON}
+func (c *Client) dial(ctx context.Context) (socket.Config, protocol.ClientCodec, error) {
+	codecs := []protocol.ClientCodec{protocol.Protobuf{}, protocol.JSON{}}
 	if c.config.json {
-		names = names[1:]
+		codecs = codecs[1:]
 	}
-	var refused *Error
-	d := ws.Dialer{
-		Protocols: names, Header: ws.HandshakeHeaderHTTP(c.config.headers),
-		TLSConfig: c.config.tls, NetDial: c.config.dial,
-		OnStatusError: func(_ int, _ []byte, r io.Reader) { refused = readRefusal(r) },
+	at := socket.Address{URL: c.url, Header: c.config.headers, TLS: c.config.tls, NetDial: c.config.dial, Compress: c.config.compress}
+	for _, codec := range codecs {
+		at.Protocols = append(at.Protocols, codec.Name())
 	}
-	if c.config.compress {
-		d.Extensions = socket.Offer()
+	line, spoken, err := socket.Dial(ctx, at)
+	if refused, ok := errors.AsType[*socket.RefusedError](err); ok {
+		return line, nil, fromWire(refused.Reason)
 	}
-	conn, r, handshake, err := d.Dial(ctx, c.url)
-	if refused != nil {
-		return line, nil, refused
+	if spoken == protocol.NameProtobuf {
+		return line, protocol.Protobuf{}, err
 	}
-	if err != nil {
-		return line, nil, err
-	}
-	deflate, err := socket.Agreed(handshake.Extensions)
-	if err != nil {
-		return line, nil, errors.Join(err, conn.Close())
-	}
-	line = socket.Config{Conn: conn, Reader: r, Deflate: deflate}
-	if handshake.Protocol == protocol.NameProtobuf {
-		return line, protocol.Protobuf{}, nil
-	}
-	return line, protocol.JSON{}, nil
-}
-
-// readRefusal reads why the server refused a handshake; nil when it does not
-// say so in Parley's words.
-func readRefusal(r io.Reader) *Error {
-	response, err := http.ReadResponse(bufio.NewReader(r), nil)
-	if err != nil {
-		return nil
-	}
-	defer response.Body.Close()
-	var body struct {
-		Error struct {
-			Code         string         `json:"code"`
-			Number       int            `json:"number"`
-			Message      string         `json:"message"`
-			Retry        protocol.Retry `json:"retry"`
-			RetryAfterMs uint64         `json:"retry_after_ms"`
-		} `json:"error"`
-	}
-	const most = 4096
-	if json.NewDecoder(io.LimitReader(response.Body, most)).Decode(&body) != nil || body.Error.Code == "" {
-		return nil
-	}
-	e := body.Error
-	return &Error{Code: e.Code, Status: e.Number, Message: e.Message, Retry: e.Retry, RetryAfter: milliseconds(e.RetryAfterMs)}
+	return line, protocol.JSON{}, err
 }
 
 // listen reads until the connection ends. It never returns nil.
@@ -232,13 +191,22 @@ func (c *Client) lose(l *link, err error) ending {
 		ch.live, ch.again, ch.resumed = false, false, false
 	}
 	for _, t := range c.places {
-		t.lost()
+		t.Lost()
 	}
 	for id, a := range l.asks {
 		delete(l.asks, id)
 		a.answer(nil, ErrDisconnected)
 	}
-	c.outbox.lost(e.code == codeTooBig)
+	unsure, tooLarge := c.outbox.Lost(e.code == codeTooBig)
+	for _, entry := range unsure {
+		entry.Answer(nil, ErrDisconnected)
+	}
+	if tooLarge != nil {
+		tooLarge.Answer(nil, &Error{
+			Code: "too_large", Status: http.StatusRequestEntityTooLarge, Retry: protocol.RetryNever,
+			Message: "the server accepts no message of this size",
+		})
+	}
 	return e
 }
 
@@ -291,7 +259,7 @@ func (c *Client) hello(l *link, token string) {
 func (c *Client) welcome(l *link, answer *parleyv1.Connected) {
 	c.open, l.since = true, time.Now()
 	c.session = answer.GetSession()
-	c.outbox.numbered = answer.GetProducer() != nil
+	c.outbox.Numbered = answer.GetProducer() != nil
 	l.silence = 0
 	if s := answer.GetPingSeconds(); s > 0 {
 		l.silence = time.Duration(s)*time.Second + pingGrace

@@ -50,10 +50,10 @@ func (ch *channel) covers(name string) bool {
 }
 
 // wire returns the command. t is the topic's place, if there is one.
-func (ch *channel) wire(t *place) *parleyv1.Subscribe {
+func (ch *channel) wire(t *topicPlace) *parleyv1.Subscribe {
 	ch.asked = ch.since
-	if t != nil && t.known && !ch.wildcard() {
-		ch.asked = t.since()
+	if t != nil && t.Known && !ch.wildcard() {
+		ch.asked = t.Since()
 	}
 	s := &parleyv1.Subscribe{Topic: ch.filter, Qos: ch.qos, Presence: ch.presence, Receipts: ch.receipts}
 	if ch.asked != nil {
@@ -88,7 +88,7 @@ type Subscription struct {
 // alone, when as many handlers are done with it.
 type delivery struct {
 	m     Message
-	place *place
+	place *topicPlace
 	left  *int
 }
 
@@ -274,23 +274,23 @@ func (c *Client) settle(ch *channel, newest Position, recovered bool) {
 	if ch.asked != nil {
 		from = *ch.asked
 	}
-	if !t.known && from.Seq > 0 {
-		t.seen, t.handled = from.Seq, from.Seq // whoever subscribes from there has it
+	if !t.Known && from.Seq > 0 {
+		t.Seen, t.Handled = from.Seq, from.Seq // whoever subscribes from there has it
 	}
 	if ch.asked != nil && recovered {
-		t.epoch = newest.Epoch
-		if from.Seq > 0 && !t.known {
-			t.skip(from.Seq)
+		t.Epoch = newest.Epoch
+		if from.Seq > 0 && !t.Known {
+			t.Skip(from.Seq)
 		}
 		return
 	}
-	first, seen, handled := t.epoch == "", t.seen, t.handled
-	t.moveTo(newest)
+	first, seen, handled := t.Epoch == "", t.Seen, t.Handled
+	t.MoveTo(newest)
 	if first && from.Epoch == newest.Epoch {
-		t.seen, t.handled = seen, handled
+		t.Seen, t.Handled = seen, handled
 	}
 	if from.Seq > 0 {
-		c.tellGap(t.topic, newest)
+		c.tellGap(t.Topic, newest)
 	}
 }
 

@@ -1,6 +1,7 @@
-package client
+package outbox
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -20,7 +21,7 @@ type numbering struct {
 
 type numbered struct {
 	id  uint64
-	err *Error
+	err *Refusal
 }
 
 // take answers one message; what is drawn decides whether it is refused.
@@ -32,17 +33,17 @@ func (m *numbering) take(t *rapid.T, topic string, id, n uint64) numbered {
 		}
 		return numbered{id: id}
 	case n != m.last[topic]+1:
-		return numbered{id, &Error{Code: "out_of_sequence", Retry: "now", next: m.last[topic] + 1}}
+		return numbered{id, &Refusal{Code: "out_of_sequence", Next: m.last[topic] + 1}}
 	}
 	switch rapid.IntRange(0, 9).Draw(t, "verdict") {
 	case 0:
 		m.refused[id] = true
-		return numbered{id, &Error{Code: "forbidden", Retry: "never"}}
+		return numbered{id, &Refusal{Code: "forbidden", Final: true}}
 	case 1:
-		return numbered{id, &Error{Code: "overloaded", Retry: "later"}}
+		return numbered{id, &Refusal{Code: "overloaded"}}
 	case 2: // it is stored, and the server cannot say so
 		m.store(topic, id)
-		return numbered{id, &Error{Code: "internal", Retry: "later"}}
+		return numbered{id, &Refusal{Code: "internal"}}
 	}
 	m.store(topic, id)
 	return numbered{id: id}
@@ -56,11 +57,11 @@ func (m *numbering) store(topic string, id uint64) {
 // wire is the state of one run: the outbox, what is on its way to the server
 // and back, and what the callers were told.
 type wire struct {
-	o        outbox
+	o        Outbox
 	server   numbering
-	onward   []*entry
+	onward   []*Entry
 	back     []numbered
-	paused   []*series
+	paused   []*Series
 	lastID   uint64
 	posted   map[string][]uint64
 	answered map[uint64]error
@@ -70,12 +71,12 @@ func (w *wire) post(topic string) {
 	w.lastID++
 	id := w.lastID
 	command := &parleyv1.Command{Id: id, Command: &parleyv1.Command_Publish{Publish: &parleyv1.Publish{Topic: topic, Qos: 1}}}
-	_ = w.o.add(&entry{command: command, size: 1, again: true, answer: func(_ *parleyv1.Reply, err error) { w.answered[id] = err }})
+	_ = w.o.Add(&Entry{Command: command, Size: 1, Again: true, Answer: func(_ *parleyv1.Reply, err error) { w.answered[id] = err }})
 	w.posted[topic] = append(w.posted[topic], id)
 }
 
 func (w *wire) pump() {
-	for e := w.o.next(); e != nil; e = w.o.next() {
+	for e := w.o.Next(); e != nil; e = w.o.Next() {
 		copied := *e
 		w.onward = append(w.onward, &copied) // with the number it has now
 	}
@@ -89,7 +90,7 @@ func (w *wire) serve(t *rapid.T) {
 	}
 	e := w.onward[0]
 	w.onward = w.onward[1:]
-	a := w.server.take(t, e.command.GetPublish().GetTopic(), e.command.GetId(), e.n)
+	a := w.server.take(t, e.Command.GetPublish().GetTopic(), e.Command.GetId(), e.n)
 	if a.err != nil && len(w.back) > 0 && rapid.Bool().Draw(t, "overtakes") {
 		w.back = slices.Insert(w.back, rapid.IntRange(0, len(w.back)-1).Draw(t, "at"), a)
 		return
@@ -103,22 +104,22 @@ func (w *wire) answer() {
 	}
 	a := w.back[0]
 	w.back = w.back[1:]
-	e, paused, _ := w.o.settle(a.id, a.err)
+	e, paused, _ := w.o.Settle(a.id, a.err)
 	if paused != nil {
 		w.paused = append(w.paused, paused)
 	}
 	if e != nil {
 		var err error
 		if a.err != nil {
-			err = a.err
+			err = errors.New(a.err.Code)
 		}
-		e.answer(nil, err)
+		e.Answer(nil, err)
 	}
 }
 
 func (w *wire) unpause() {
 	for _, s := range w.paused {
-		w.o.restart(s)
+		w.o.Restart(s)
 	}
 	w.paused = nil
 }
@@ -129,7 +130,7 @@ func (w *wire) cut(t *rapid.T) {
 		w.serve(t)
 	}
 	w.onward, w.back, w.paused = nil, nil, nil
-	w.o.lost(false)
+	_, _ = w.o.Lost(false)
 }
 
 // Whatever is refused, repeated and cut: every message is stored once, in the
@@ -137,11 +138,11 @@ func (w *wire) cut(t *rapid.T) {
 func TestNumbersMakeItOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &wire{
-			o:      newOutbox(1000, 1<<20),
+			o:      New(1000, 1<<20),
 			server: numbering{last: map[string]uint64{}, stored: map[string][]uint64{}, refused: map[uint64]bool{}},
 			posted: map[string][]uint64{}, answered: map[uint64]error{},
 		}
-		w.o.numbered = true
+		w.o.Numbered = true
 		w.o.commands.window = rapid.IntRange(1, 6).Draw(t, "window")
 		t.Repeat(map[string]func(*rapid.T){
 			"post":    func(t *rapid.T) { w.post(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "topic")); w.pump() },

@@ -1,4 +1,4 @@
-package client
+package outbox
 
 import (
 	"cmp"
@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// series numbers what this client publishes on one topic, so that the server
+// Series numbers what this client publishes on one topic, so that the server
 // stores each message once and in order, however often it is sent: a message
 // keeps its number until it is answered, and the server takes a number only
 // when it has the one before. It lives as long as the client, because a number
@@ -18,7 +18,7 @@ import (
 // answered, and goes on with new numbers from the one that the server wants.
 //
 // It does no I/O and knows no time; the client's lock guards it.
-type series struct {
+type Series struct {
 	last   uint64 // the number given most recently
 	flying int    // under way
 	held   bool   // nothing more is sent for now
@@ -26,21 +26,21 @@ type series struct {
 	kept   list.List
 }
 
-// leastRetry is how long a message that was refused for now waits before it is
+// LeastRetry is how long a message that was refused for now waits before it is
 // sent again, when the server does not say.
-const leastRetry = 500 * time.Millisecond
+const LeastRetry = 500 * time.Millisecond
 
 // number gives e its number as it is sent. One beyond the last was taken back
 // by the server meanwhile.
-func (s *series) number(e *entry) {
+func (s *Series) number(e *Entry) {
 	if e.n == 0 || e.n > s.last {
 		s.last++
 		e.n = s.last
 	}
 	s.flying++
-	p := e.command.GetPublish()
+	p := e.Command.GetPublish()
 	p.N = e.n
-	if !e.keyed {
+	if !e.Keyed {
 		p.Key = ""
 	}
 }
@@ -52,15 +52,15 @@ type verdict struct {
 }
 
 // judge takes the answer to e. An entry that is sent again must be kept.
-func (s *series) judge(e *entry, err *Error) verdict {
+func (s *Series) judge(e *Entry, no *Refusal) verdict {
 	s.flying--
 	switch {
-	case err == nil:
+	case no == nil:
 		return verdict{}
-	case err.Code == "out_of_sequence" && err.next > 0:
-		s.last, s.held = err.next-1, true
+	case no.Code == "out_of_sequence" && no.Next > 0:
+		s.last, s.held = no.Next-1, true
 		return verdict{again: true}
-	case never(err) || err.Retry == "":
+	case no.Final:
 		if e.n == s.last {
 			s.last--
 		}
@@ -69,18 +69,18 @@ func (s *series) judge(e *entry, err *Error) verdict {
 	}
 	// It may even be stored: only the same number makes it safe to send it again.
 	s.held, s.paused = true, true
-	return verdict{again: true, wait: max(err.RetryAfter, leastRetry)}
+	return verdict{again: true, wait: max(no.RetryAfter, LeastRetry)}
 }
 
 // withdrawn notes that nobody waits for the answer to e any more, which is
 // under way.
-func (s *series) withdrawn() { s.flying-- }
+func (s *Series) withdrawn() { s.flying-- }
 
-func (s *series) unpause() { s.paused = false }
+func (s *Series) unpause() { s.paused = false }
 
 // resume returns what was held once it may go on, in the order in which it was
 // published.
-func (s *series) resume() []*entry {
+func (s *Series) resume() []*Entry {
 	if !s.held || s.paused || s.flying > 0 {
 		return nil
 	}
@@ -88,22 +88,22 @@ func (s *series) resume() []*entry {
 }
 
 // cut forgets what belonged to the connection, and returns what was held.
-func (s *series) cut() []*entry {
+func (s *Series) cut() []*Entry {
 	s.flying, s.paused = 0, false
 	return s.release()
 }
 
-func (s *series) release() []*entry {
+func (s *Series) release() []*Entry {
 	s.held = false
-	var out []*entry
+	var out []*Entry
 	for at := s.kept.Front(); at != nil; at = at.Next() {
-		e, _ := at.Value.(*entry)
+		e, _ := at.Value.(*Entry)
 		out = append(out, e)
 	}
 	byAge(out)
 	return out
 }
 
-func byAge(entries []*entry) {
-	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(a.command.GetId(), b.command.GetId()) })
+func byAge(entries []*Entry) {
+	slices.SortFunc(entries, func(a, b *Entry) int { return cmp.Compare(a.Command.GetId(), b.Command.GetId()) })
 }

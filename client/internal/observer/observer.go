@@ -1,4 +1,6 @@
-package client
+// Package observer calls functions that an application wants to have called, on
+// a goroutine of their own.
+package observer
 
 import (
 	"context"
@@ -8,16 +10,19 @@ import (
 // maxEvents bounds what waits for an observer that blocks.
 const maxEvents = 256
 
-// observer calls functions one after the other, on a goroutine of its own, so
+// Observer calls functions one after the other, on a goroutine of its own, so
 // that whoever watches the connection cannot hold it up.
-type observer struct {
+type Observer struct {
 	mu    sync.Mutex
 	queue []func()
 	wake  chan struct{}
 }
 
-// tell queues f; the oldest gives way when too many wait.
-func (o *observer) tell(f func()) {
+// New returns an Observer that runs with Run.
+func New() *Observer { return &Observer{wake: make(chan struct{}, 1)} }
+
+// Tell queues f; the oldest gives way when too many wait.
+func (o *Observer) Tell(f func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.queue) >= maxEvents {
@@ -30,8 +35,8 @@ func (o *observer) tell(f func()) {
 	}
 }
 
-// run ends when ctx has, after what was told before.
-func (o *observer) run(ctx context.Context) {
+// Run calls what was told, and ends when ctx has, after what was told before.
+func (o *Observer) Run(ctx context.Context) {
 	for {
 		for f := o.next(); f != nil; f = o.next() {
 			f()
@@ -49,7 +54,7 @@ func (o *observer) run(ctx context.Context) {
 	}
 }
 
-func (o *observer) next() func() {
+func (o *Observer) next() func() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.queue) == 0 {
