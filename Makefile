@@ -8,6 +8,7 @@ PKG       ?= ./...
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
 BENCH     ?=
+ROUNDS    ?= 1000
 DURATION  ?= 1h
 
 .PHONY: help
@@ -36,9 +37,9 @@ fmt: ## Format the Go code
 	@bin/golangci-lint fmt
 
 .PHONY: test
-test: ## Everything: setup, generated code, vet, lint, JavaScript, Go with -race, browsers
+test: ## Everything: setup, generated code, vet, lint, JavaScript, Go with -race, torture, browsers
 	@scripts/setup.sh
-	@scripts/test.sh generated vet lint js race browser
+	@scripts/test.sh generated vet lint js race torture browser
 
 .PHONY: test-short
 test-short: ## The quick part: Go tests without -race, long ones skipped
@@ -55,6 +56,10 @@ bench: ## Benchmarks: hot paths, other servers beside Parley, scenarios (BENCH=p
 .PHONY: soak
 soak: ## A server under coming and going connections for DURATION: does it hold more and more?
 	@scripts/soak.sh $(DURATION)
+
+.PHONY: torture
+torture: ## Kill processes and cut cables ROUNDS=1000 times; does anything get lost?
+	@go test -timeout 10h ./scenario/torture -v -run TestTorture -rounds $(ROUNDS)
 
 .PHONY: cover
 cover: ## Test coverage, as a table here and a page in out/coverage.html

@@ -57,7 +57,7 @@ func Check(journals []Journal) []Violation {
 	return c.found
 }
 
-func (c *checker) report(j Journal, topic, format string, args ...any) {
+func (c *checker) reportf(j Journal, topic, format string, args ...any) {
 	c.found = append(c.found, Violation{j.Client, topic, fmt.Sprintf(format, args...)})
 }
 
@@ -65,22 +65,22 @@ func (c *checker) report(j Journal, topic, format string, args ...any) {
 func (c *checker) agree(j Journal) {
 	for _, e := range j.Entries {
 		if e.Kind == Gap {
-			c.report(j, e.Topic, "the server says that messages are lost")
+			c.reportf(j, e.Topic, "the server says that messages are lost")
 		}
 		if e.Kind != Got && e.Kind != Accepted {
 			continue
 		}
 		if known := c.epochs[e.Topic]; known != "" && e.Epoch != known {
-			c.report(j, e.Topic, "epoch %s, before it was %s: the history was lost", e.Epoch, known)
+			c.reportf(j, e.Topic, "epoch %s, before it was %s: the history was lost", e.Epoch, known)
 		}
 		c.epochs[e.Topic] = e.Epoch
 		p := place{e.Topic, e.Seq}
 		if value, known := c.at[p]; known && value != e.Value {
-			c.report(j, e.Topic, "at %d stands %s, and elsewhere it was %s", e.Seq, e.Value, value)
+			c.reportf(j, e.Topic, "at %d stands %s, and elsewhere it was %s", e.Seq, e.Value, value)
 		}
 		c.at[p] = e.Value
 		if other, known := c.where[e.Value]; known && other != p {
-			c.report(j, e.Topic, "%s is stored twice, at %s %d and at %d", e.Value, other.topic, other.seq, e.Seq)
+			c.reportf(j, e.Topic, "%s is stored twice, at %s %d and at %d", e.Value, other.topic, other.seq, e.Seq)
 		}
 		c.where[e.Value] = p
 		if e.Kind == Accepted {
@@ -103,7 +103,7 @@ func (c *checker) publisher(j Journal) {
 				continue
 			}
 			if before := last[e.Topic]; p.seq < before.seq {
-				c.report(j, e.Topic, "%s was published after %s and stands before it, at %d and %d", e.Value, c.at[before], p.seq, before.seq)
+				c.reportf(j, e.Topic, "%s was published after %s and stands before it, at %d and %d", e.Value, c.at[before], p.seq, before.seq)
 			}
 			last[e.Topic] = p
 		case Accepted, Refused, Got, Cut, Gap:
@@ -129,9 +129,9 @@ func (c *checker) receiver(j Journal) {
 			}
 			switch {
 			case e.Seq <= p.newest && j.Promise == ExactlyOnce:
-				c.report(j, e.Topic, "%d came again, after %d", e.Seq, p.newest)
+				c.reportf(j, e.Topic, "%d came again, after %d", e.Seq, p.newest)
 			case e.Seq <= p.since:
-				c.report(j, e.Topic, "%d came after %d on one connection", e.Seq, p.since)
+				c.reportf(j, e.Topic, "%d came after %d on one connection", e.Seq, p.since)
 			case e.Seq > p.newest+1:
 				c.skipped(j, e.Topic, p.newest+1, e.Seq)
 			}
@@ -146,7 +146,7 @@ func (c *checker) receiver(j Journal) {
 func (c *checker) skipped(j Journal, topic string, from, to uint64) {
 	for seq := from; seq < to; seq++ {
 		if value, there := c.at[place{topic, seq}]; there {
-			c.report(j, topic, "%d came, and %s at %d did not come before it", to, value, seq)
+			c.reportf(j, topic, "%d came, and %s at %d did not come before it", to, value, seq)
 		}
 	}
 }
@@ -185,6 +185,6 @@ func (c *checker) missing(j Journal) {
 	}
 	slices.SortFunc(lost, func(a, b string) int { return cmp.Compare(c.accepted[a].seq, c.accepted[b].seq) })
 	for _, value := range lost {
-		c.report(j, c.accepted[value].topic, "%s was accepted at %d and never came", value, c.accepted[value].seq)
+		c.reportf(j, c.accepted[value].topic, "%s was accepted at %d and never came", value, c.accepted[value].seq)
 	}
 }

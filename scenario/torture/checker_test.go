@@ -63,7 +63,7 @@ func TestTheCheckerFindsWhatIsWrong(t *testing.T) {
 			{"ann publisher", "begun", "tried t 0 a", "begun", "tried t 0 b", "accepted t 1 b"},
 			{"bob exactly-once", "got t 1 b", "got t 2 a"},
 		}, ""},
-		"a member has it": {[][]string{ann, {"m1 group", "got t 1 a", "got t 3 c"}, {"m2 group", "got t 2 b"}}, ""},
+		"a member has it":  {[][]string{ann, {"m1 group", "got t 1 a", "got t 3 c"}, {"m2 group", "got t 2 b"}}, ""},
 		"no member has it": {[][]string{ann, {"m1 group", "got t 1 a"}, {"m2 group", "got t 2 b"}}, "m1+m2 on t: c was accepted at 3 and never came"},
 		"a gap":            {[][]string{ann, {"bob exactly-once", "got t 1 a", "got t 2 b", "gap t", "got t 3 c"}}, "messages are lost"},
 		"not accepted, never came": {[][]string{

@@ -2,7 +2,6 @@ package torture_test
 
 import (
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"syscall"
@@ -22,7 +21,7 @@ var (
 // everything is allowed to settle, and the checker reads what the clients saw.
 func TestTorture(t *testing.T) {
 	if testing.Short() {
-		t.Skip("this starts and kills processes for a minute")
+		t.Skip("starts and kills processes for a minute")
 	}
 	chance := *seed
 	if chance == 0 {
@@ -66,7 +65,7 @@ func (w *world) suffer(chance *rand.Rand, rounds int) {
 		pause := time.NewTimer(time.Duration(chance.IntN(400)) * time.Millisecond)
 		<-pause.C
 		victim := w.members[chance.IntN(len(w.members))]
-		what := ""
+		var what string
 		switch n := chance.IntN(10); {
 		case n < 5:
 			what = "server killed"
@@ -123,5 +122,5 @@ func (w *world) judge() {
 	if err == nil {
 		err = os.CopyFS(kept, os.DirFS(w.dir))
 	}
-	w.t.Log(fmt.Sprintf("the journals and the server's data are kept in %s (%v)", kept, err))
+	w.t.Logf("the journals and the server's data are kept in %s (%v)", kept, err)
 }
