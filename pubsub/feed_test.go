@@ -203,55 +203,64 @@ func TestHistoryThenLive(t *testing.T) {
 				settings = pubsub.Settings{NoPresence: true}
 			}
 			s := serve(t, settings, nil)
-			const publishers, each, subscribers = 4, 400, 60
-			var publishing, reading sync.WaitGroup
-			for p := range publishers {
-				publishing.Go(func() {
-					for i := range each {
-						publish(t, s, "a", fmt.Sprintf("%d.%d", p, i))
-					}
-				})
-			}
-			type reader struct {
-				in    *inbox
-				begun uint64
-			}
-			readers := make([]reader, 0, subscribers)
-			var mu sync.Mutex
-			for i := range subscribers {
-				reading.Go(func() {
-					var since *message.Position
-					switch now, err := s.History(t.Context(), "a", broker.Query{}); {
-					case err != nil:
-						t.Error(err)
-						return
-					case i%3 == 1:
-						since = &message.Position{Epoch: now.Position.Epoch, Seq: now.Position.Seq - min(now.Position.Seq, uint64(i))}
-					case i%3 == 2:
-						since = &message.Position{Epoch: now.Position.Epoch, Seq: now.Position.Seq}
-					}
-					in, _, start := subscribe(t, s, "a", since)
-					r := reader{in, start.Position.Seq}
-					if since != nil && start.Recovered {
-						r.begun = since.Seq
-					}
-					mu.Lock()
-					readers = append(readers, r)
-					mu.Unlock()
-				})
-			}
-			publishing.Wait()
-			reading.Wait()
-			end := publish(t, s, "a", "end")
-			for i, r := range readers {
-				got := r.in.until(t, "the end", func(got []*hub.Delivery) bool {
-					return len(got) > 0 && got[len(got)-1].Message != nil && got[len(got)-1].Message.Seq == end.Seq
-				})
-				if err := checkFeed(got, r.begun); err != nil {
-					t.Errorf("reader %d, from %d: %v", i, r.begun, err)
-				}
+			historyThenLive(t, s)
+		})
+	}
+	t.Run("on a disk", func(t *testing.T) {
+		s, _ := onDisk(t, t.TempDir())
+		historyThenLive(t, s)
+	})
+}
+
+func historyThenLive(t *testing.T, s *pubsub.Service) {
+	t.Helper()
+	const publishers, each, subscribers = 4, 400, 60
+	var publishing, reading sync.WaitGroup
+	for p := range publishers {
+		publishing.Go(func() {
+			for i := range each {
+				publish(t, s, "a", fmt.Sprintf("%d.%d", p, i))
 			}
 		})
+	}
+	type reader struct {
+		in    *inbox
+		begun uint64
+	}
+	readers := make([]reader, 0, subscribers)
+	var mu sync.Mutex
+	for i := range subscribers {
+		reading.Go(func() {
+			var since *message.Position
+			switch now, err := s.History(t.Context(), "a", broker.Query{}); {
+			case err != nil:
+				t.Error(err)
+				return
+			case i%3 == 1:
+				since = &message.Position{Epoch: now.Position.Epoch, Seq: now.Position.Seq - min(now.Position.Seq, uint64(i))}
+			case i%3 == 2:
+				since = &message.Position{Epoch: now.Position.Epoch, Seq: now.Position.Seq}
+			}
+			in, _, start := subscribe(t, s, "a", since)
+			r := reader{in, start.Position.Seq}
+			if since != nil && start.Recovered {
+				r.begun = since.Seq
+			}
+			mu.Lock()
+			readers = append(readers, r)
+			mu.Unlock()
+		})
+	}
+	publishing.Wait()
+	reading.Wait()
+	end := publish(t, s, "a", "end")
+	for i, r := range readers {
+		got := r.in.until(t, "the end", func(got []*hub.Delivery) bool {
+			return len(got) > 0 && got[len(got)-1].Message != nil && got[len(got)-1].Message.Seq == end.Seq
+		})
+		if err := checkFeed(got, r.begun); err != nil {
+			t.Errorf("reader %d, from %d: %v", i, r.begun, err)
+		}
 	}
 }
 
