@@ -107,6 +107,12 @@ func TestMap(t *testing.T) {
 	obey(t, Map(tree, mustRead(t, root, "docs/architecture.md")))
 }
 
+func TestPromises(t *testing.T) {
+	t.Parallel()
+	root, _ := house(t)
+	obey(t, Promises(root, mustRead(t, root, "docs/delivery.md")))
+}
+
 // examples are the source files that the READMEs show, by the language of their block.
 var examples = map[string]string{
 	"go":   "examples/gin-chat/main.go",

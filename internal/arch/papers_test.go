@@ -100,3 +100,15 @@ func TestModules(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestPromisesCanFail(t *testing.T) {
+	t.Parallel()
+	root := fstest.MapFS{"a/b_test.go": {Data: []byte("func TestIt(t *testing.T) {}")}}
+	doc := "<!-- promises: checked -->\n| promise | setting | test |\n|---|---|---|\n| it holds | – | [TestIt](../a/b_test.go) |\n"
+	expect(t, Promises(root, doc))
+	expect(t, Promises(root, "no table"), "the table of promises is gone")
+	expect(t, Promises(root, doc+"| it holds, too | – | nothing |\n"), "no test for: | it holds, too")
+	expect(t, Promises(root, strings.Replace(doc, "TestIt]", "TestHer]", 1)), "there is no TestHer in a/b_test.go")
+	expect(t, Promises(root, strings.Replace(doc, "a/b", "a/c", 1)), "there is no TestIt in a/c_test.go")
+	expect(t, Promises(root, "<!-- promises: checked -->\n## Next\n"), "the table of promises is empty")
+}
