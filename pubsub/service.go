@@ -293,6 +293,28 @@ func bounded(p broker.Page, newest bool) broker.Page {
 	return p
 }
 
+// Mark returns the message.Mark up to which everything was delivered here; ok is
+// false where the engine has no such order.
+func (s *Service) Mark(ctx context.Context) (mark uint64, ok bool, err error) {
+	lister, ok := s.broker.(broker.Lister)
+	if !ok {
+		return 0, false, nil
+	}
+	mark, err = lister.Mark(ctx)
+	return mark, true, brokerError(err)
+}
+
+// News returns topics that match f and keep messages behind mark, as
+// broker.Lister does; none where Mark says false.
+func (s *Service) News(ctx context.Context, f topic.Filter, mark uint64, from topic.Name, limit int) ([]broker.News, error) {
+	lister, ok := s.broker.(broker.Lister)
+	if !ok {
+		return nil, nil
+	}
+	list, err := lister.News(ctx, f, mark, from, limit)
+	return list, brokerError(err)
+}
+
 // Presence returns who is on a topic.
 func (s *Service) Presence(name topic.Name) ([]presence.Member, error) {
 	if s.Settings(name).NoPresence {

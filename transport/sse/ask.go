@@ -2,6 +2,7 @@ package sse
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,9 +23,15 @@ const (
 
 // ask is what a request asks for.
 type ask struct {
-	topics  []string
-	wants   map[string]want
-	timeout time.Duration // of a poll
+	topics   []string
+	wants    map[string]want
+	patterns []topic.Filter
+	id       *cursor       // what the client came with; nothing in it when it came with nothing
+	timeout  time.Duration // of a poll
+	// mark is that of the moment before anything was subscribed; marked is false
+	// where the engine has none, and patterns cannot go on.
+	mark   uint64
+	marked bool
 }
 
 // want is one topic or pattern.
@@ -46,10 +53,11 @@ func parse(r *http.Request) (*ask, *protocol.Error) {
 	if id == "" {
 		id = q.Get("last_event_id")
 	}
-	at, unknown := &cursor{}, false
+	unknown := false
+	a.id = &cursor{}
 	if id != "" {
 		if known, err := parseID(id); err == nil {
-			at = known
+			a.id = known
 		} else {
 			unknown = true
 		}
@@ -63,8 +71,11 @@ func parse(r *http.Request) (*ask, *protocol.Error) {
 			return nil, protocol.BadRequest.Errorf("topic: %s: topics that begin with $ are not listened to by name", text)
 		}
 		w := want{wild: f.Wildcard(), resumes: unknown}
-		if p, known := at.position(text); known {
+		if p, known := a.id.position(text); known {
 			w.since, w.resumes = &p, true
+		}
+		if _, again := a.wants[text]; w.wild && !again {
+			a.patterns = append(a.patterns, f)
 		}
 		a.wants[text] = w
 	}
@@ -101,13 +112,27 @@ func (a *ask) subscriptions() []*parleyv1.Subscribe {
 
 // moves notes in at how far the client has got with an item, and reports whether
 // that changes its id: what has no place in a history does not, nor what is
-// sent to a person, nor the topics of a pattern.
+// sent to a person.
 func (a *ask) moves(at *cursor, it item) bool {
-	topic, p := it.place()
-	w, named := a.wants[topic]
-	if !named || w.wild || p.Seq == 0 && it.message != nil {
+	name, p := it.place()
+	if name == "" || p.Seq == 0 && it.message != nil {
 		return false
 	}
-	at.set(topic, p)
+	switch w, named := a.wants[name]; {
+	case named && !w.wild:
+		at.set(name, p)
+	case a.marked && !named && a.matches(name):
+		mark := uint64(0)
+		if it.message != nil {
+			mark = it.message.Mark
+		}
+		at.pass(name, p, mark)
+	default:
+		return false
+	}
 	return true
+}
+
+func (a *ask) matches(name string) bool {
+	return slices.ContainsFunc(a.patterns, func(f topic.Filter) bool { return f.Matches(topic.Name(name)) })
 }

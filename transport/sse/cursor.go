@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/parleyhq/parley/message"
+	"github.com/parleyhq/parley/topic"
 )
 
 // An id, the text that a client sends back to go on where it was, is the
@@ -21,7 +22,9 @@ import (
 //
 // with counts, lengths, indexes and seqs as unsigned varints. Topics are hashed,
 // so that an id stays short and fits any set of topics: what a request does not
-// ask for is left out, and what an id does not have begins from now. It is not
+// ask for is left out, and what an id does not have begins from now. A pattern
+// has a place too, without an epoch: its seq is a message.Mark, and everything up
+// to that was sent; of what is beyond, the places of its topics tell. It is not
 // signed, for it can say nothing but where to begin.
 const (
 	cursorVersion = 1
@@ -30,13 +33,15 @@ const (
 	// maxID is far more than the places of maxTopics take, and less than what
 	// proxies allow one header.
 	maxID = 6 << 10
+	// maxPlaces bounds what an id from elsewhere makes a stream remember.
+	maxPlaces = 400
 )
 
 type topicHash [hashSize]byte
 
-func hashOf(topic string) (out topicHash) {
+func hashOf(name string) (out topicHash) {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(topic)) // never fails
+	_, _ = h.Write([]byte(name)) // never fails
 	var sum [8]byte
 	copy(out[:], h.Sum(sum[:0]))
 	return out
@@ -47,6 +52,9 @@ type place struct {
 	hash  topicHash
 	epoch int // index in cursor.epochs
 	seq   uint64
+	// Not in the id, of a topic that only patterns match:
+	loose bool
+	mark  uint64 // of its last message; 0 when the place is from an id
 }
 
 // cursor is how far a stream has got in all of its topics. It is not safe for
@@ -54,28 +62,77 @@ type place struct {
 type cursor struct {
 	epochs []string
 	places []place
-	index  map[string]int // in places, of the topics that were set by name
-	plain  []byte         // scratch
+	index  map[topicHash]int // in places
+	loose  int               // places that are
+	plain  []byte            // scratch
 }
 
 // set notes that everything of a topic up to p was sent. Without an epoch it is
 // that of before.
-func (c *cursor) set(topic string, p message.Position) {
-	i, known := c.index[topic]
+func (c *cursor) set(name string, p message.Position) { c.put(hashOf(name), p) }
+
+// pass is set for a topic that only patterns match.
+func (c *cursor) pass(name string, p message.Position, mark uint64) {
+	at := c.put(hashOf(name), p)
+	at.mark = max(at.mark, mark)
+	if !at.loose {
+		at.loose = true
+		c.loose++
+	}
+}
+
+func (c *cursor) put(h topicHash, p message.Position) *place {
+	i, known := c.index[h]
 	if !known {
 		if c.index == nil {
-			c.index = make(map[string]int)
+			c.index = make(map[topicHash]int)
 		}
 		i = len(c.places)
-		c.index[topic] = i
-		c.places = append(c.places, place{hash: hashOf(topic)})
+		c.index[h] = i
+		c.places = append(c.places, place{hash: h})
 	}
 	at := &c.places[i]
 	switch {
 	case !known || p.Epoch != "" && c.epochs[at.epoch] != p.Epoch:
-		at.epoch, at.seq = c.epoch(p.Epoch), p.Seq
+		epoch := c.epoch(p.Epoch) // which may tidy
+		at = &c.places[i]
+		at.epoch, at.seq = epoch, p.Seq
 	default:
 		at.seq = max(at.seq, p.Seq)
+	}
+	return at
+}
+
+// carry takes over the places of an id whose topics are not known yet: those of
+// patterns may be among them.
+func (c *cursor) carry(id *cursor) {
+	for i := range id.places {
+		if _, known := c.index[id.places[i].hash]; known || len(c.places) >= maxPlaces {
+			continue
+		}
+		at := c.put(id.places[i].hash, message.Position{Epoch: id.epochs[id.places[i].epoch], Seq: id.places[i].seq})
+		at.loose = true
+		c.loose++
+	}
+}
+
+// rebase notes that everything up to mark was sent of the patterns, whose topics
+// need no place of their own then.
+func (c *cursor) rebase(patterns []topic.Filter, mark uint64) {
+	kept := c.places[:0]
+	clear(c.index)
+	for _, at := range c.places {
+		if at.loose && at.mark <= mark {
+			c.loose--
+			continue
+		}
+		c.index[at.hash] = len(kept)
+		kept = append(kept, at)
+	}
+	c.places = kept
+	c.tidy()
+	for _, f := range patterns {
+		c.set(string(f), message.Position{Seq: mark})
 	}
 }
 
@@ -107,14 +164,13 @@ func (c *cursor) tidy() {
 }
 
 // position returns the place of a topic, which may come from an id.
-func (c *cursor) position(topic string) (message.Position, bool) {
-	h := hashOf(topic)
-	for i := range c.places {
-		if at := &c.places[i]; at.hash == h {
-			return message.Position{Epoch: c.epochs[at.epoch], Seq: at.seq}, true
-		}
+func (c *cursor) position(name string) (message.Position, bool) {
+	i, known := c.index[hashOf(name)]
+	if !known {
+		return message.Position{}, false
 	}
-	return message.Position{}, false
+	at := &c.places[i]
+	return message.Position{Epoch: c.epochs[at.epoch], Seq: at.seq}, true
 }
 
 // appendID appends the id to dst.
@@ -149,7 +205,7 @@ func parseID(text string) (*cursor, error) {
 		return nil, errID
 	}
 	r := reader{raw[1:], true}
-	c := &cursor{}
+	c := &cursor{index: make(map[topicHash]int)}
 	for range r.count(1) {
 		e := r.bytes(r.number())
 		if len(e) > maxEpoch {
@@ -166,6 +222,7 @@ func parseID(text string) (*cursor, error) {
 			return nil, errID
 		}
 		at.epoch = int(epoch)
+		c.index[at.hash] = len(c.places)
 		c.places = append(c.places, at)
 	}
 	if !r.good || len(r.rest) > 0 {

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/parleyhq/parley/message"
+	"github.com/parleyhq/parley/topic"
 )
 
 // Whatever a stream has got to, its id says so, and stays short.
@@ -97,4 +98,35 @@ func FuzzID(f *testing.F) {
 			t.Fatalf("%q is read, and what it says is not: %v", text, err)
 		}
 	})
+}
+
+// Topics of patterns leave the id when everything up to a mark was sent, and
+// those beyond it and those that were asked for by name stay.
+func TestShorterIDs(t *testing.T) {
+	at := &cursor{}
+	at.set("named", message.Position{Epoch: "e", Seq: 3})
+	at.set("room/#", message.Position{Seq: 10})
+	for i := range 40 {
+		at.pass(fmt.Sprint("room/", i), message.Position{Epoch: "e", Seq: 1}, uint64(11+i))
+	}
+	long := len(at.appendID(nil))
+	at.rebase([]topic.Filter{"room/#"}, 48)
+	id, err := parseID(string(at.appendID(nil)))
+	if err != nil || at.loose != 2 || len(at.places) != 4 || len(at.appendID(nil)) > long/4 {
+		t.Fatalf("%d loose, %d places, %d bytes of %d: %v", at.loose, len(at.places), len(at.appendID(nil)), long, err)
+	}
+	for name, want := range map[string]uint64{"named": 3, "room/#": 48, "room/39": 1, "room/38": 1} {
+		if p, ok := id.position(name); !ok || p.Seq != want {
+			t.Errorf("%s: %v %v", name, p, ok)
+		}
+	}
+	if _, ok := id.position("room/5"); ok {
+		t.Error("a topic that is covered has a place")
+	}
+	other := &cursor{}
+	other.set("named", message.Position{Epoch: "e", Seq: 7})
+	other.carry(id)
+	if p, _ := other.position("named"); p.Seq != 7 || other.loose != 3 {
+		t.Errorf("%v, %d loose", p, other.loose)
+	}
 }

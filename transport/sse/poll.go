@@ -3,6 +3,7 @@ package sse
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -39,7 +40,7 @@ func (s *Server) Poll(w http.ResponseWriter, r *http.Request, info session.Info)
 		s.sessions.Release(info.Address)
 		return bad
 	}
-	st, done, bad := s.begin(info, a)
+	st, done, bad := s.begin(r.Context(), info, a)
 	defer done()
 	if bad != nil {
 		return bad
@@ -48,7 +49,9 @@ func (s *Server) Poll(w http.ResponseWriter, r *http.Request, info session.Info)
 	_ = control.SetReadDeadline(time.Time{}) // or net/http takes its own for the client's end
 	p := &poll{ask: a, st: st}
 	p.start()
-	p.collect(r.Context())
+	if err := p.replay(r.Context()); err != nil {
+		return session.ClientError(err)
+	}
 	done() // the next poll may come before this one is answered to the end
 	text, err := json.Marshal(p.body())
 	if err != nil {
@@ -79,6 +82,7 @@ type poll struct {
 	st     *stream
 	at     *cursor
 	newest map[string]uint64 // of the topics that more is kept of
+	missed replay
 	answer pollBody
 	bytes  int
 }
@@ -92,6 +96,27 @@ func (p *poll) start() {
 	for _, g := range gaps {
 		p.answer.Events = append(p.answer.Events, native(gapReply(g)))
 	}
+}
+
+var errFull = errors.New("the answer is full")
+
+// replay adds what patterns have missed, and then what comes.
+func (p *poll) replay(ctx context.Context) error {
+	p.missed = replay{topics: p.st.s.sessions.PubSub, ask: p.ask, at: p.at, emit: func(it item) error {
+		if p.bytes >= maxPoll {
+			return errFull
+		}
+		p.bytes += len(*it.frame)
+		p.one(it)
+		return nil
+	}}
+	switch err := p.missed.run(ctx); {
+	case err == nil:
+		p.collect(ctx)
+	case !errors.Is(err, errFull): // the rest is for the next poll
+		return err
+	}
+	return nil
 }
 
 // collect takes what comes: of what is kept all, or as much as one answer
@@ -137,18 +162,27 @@ func (p *poll) add(items []item) {
 	size := 0
 	for _, it := range items {
 		size += len(*it.frame)
-		p.ask.moves(p.at, it)
-		if it.message != nil {
-			p.answer.Messages = append(p.answer.Messages, inner(*it.frame))
-			continue
+		if !p.missed.repeats(it) {
+			p.one(it)
 		}
-		if l := it.reply.GetLeaving(); l != nil {
-			p.answer.RetryAfterMS = comeBack(l).Milliseconds()
-		}
-		p.answer.Events = append(p.answer.Events, native(it.reply))
 	}
 	p.bytes += size
 	p.st.wrote(size)
+}
+
+func (p *poll) one(it item) {
+	p.ask.moves(p.at, it)
+	if it.message != nil {
+		p.answer.Messages = append(p.answer.Messages, inner(*it.frame))
+		return
+	}
+	if l := it.reply.GetLeaving(); l != nil {
+		if l.GetReason() == protocol.SlowConsumer.Code {
+			return // more came than waits for one answer: the next poll has it
+		}
+		p.answer.RetryAfterMS = comeBack(l).Milliseconds()
+	}
+	p.answer.Events = append(p.answer.Events, native(it.reply))
 }
 
 func native(r *parleyv1.Reply) json.RawMessage { return protocol.JSON{}.AppendReply(nil, r) }

@@ -24,7 +24,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info
 		s.sessions.Release(info.Address)
 		return bad
 	}
-	st, done, bad := s.begin(info, a)
+	st, done, bad := s.begin(r.Context(), info, a)
 	defer done()
 	if bad != nil {
 		return bad
@@ -118,6 +118,8 @@ type out struct {
 	ask     *ask
 	at      *cursor
 	due     time.Time // of the next comment
+	missed  replay
+	rebased time.Time // when ids were last made shorter
 }
 
 // start begins the answer: when to come back, where the stream begins, and what
@@ -126,7 +128,8 @@ type out struct {
 func (o *out) start(r *http.Request, a *ask) {
 	connected := o.st.answer.GetConnected()
 	at, gaps := a.start(connected)
-	o.ask, o.at = a, at
+	o.ask, o.at, o.rebased = a, at, time.Now()
+	o.missed = replay{topics: o.st.s.sessions.PubSub, ask: a, at: at, emit: o.event}
 	eventHeaders(o.w, r)
 	o.buf = appendRetry(o.buf, spread(retry, retrySpread))
 	o.id()
@@ -158,13 +161,23 @@ func (o *out) run(ctx context.Context) error {
 	if err := o.flush(); err != nil {
 		return err
 	}
+	if err := o.missed.run(ctx); err != nil {
+		return err
+	}
+	if err := o.flush(); err != nil {
+		return err
+	}
 	comment := time.NewTimer(time.Until(o.due))
 	defer comment.Stop()
 	var items []item
 	for {
+		mark, crowd := o.crowd(ctx)
 		taken, pinged, last := o.st.take(items)
 		if err := o.events(taken); err != nil {
 			return err
+		}
+		if crowd { // what was handed over before it was asked for has been taken since
+			o.at.rebase(o.ask.patterns, mark)
 		}
 		if last {
 			return nil
@@ -198,29 +211,57 @@ func (o *out) comment() error {
 	return o.flush()
 }
 
-// events writes items.
+// crowd returns the mark that ids may begin from, when that is worth it and what
+// was handed over up to it is sent or in the queue.
+func (o *out) crowd(ctx context.Context) (mark uint64, ok bool) {
+	since := time.Since(o.rebased)
+	if o.at.loose == 0 || since < settling || o.at.loose <= crowded && since < rebaseEvery || !o.st.keepsUp() {
+		return 0, false
+	}
+	o.rebased = time.Now()
+	o.missed.forget()
+	mark, _, err := o.st.s.sessions.PubSub.Mark(ctx)
+	return mark, err == nil
+}
+
+// event adds one item to what is to be sent.
+func (o *out) event(it item) error {
+	if o.ask.moves(o.at, it) {
+		o.id()
+	}
+	if o.buf = append(o.buf, *it.frame...); len(o.buf) < flushAt {
+		return nil
+	}
+	return o.flush()
+}
+
+// events sends items.
 func (o *out) events(items []item) error {
+	if len(items) == 0 {
+		return nil
+	}
 	size := 0
-	for i, it := range items {
-		if o.ask.moves(o.at, it) {
-			o.id()
-		}
-		o.buf = append(o.buf, *it.frame...)
+	for _, it := range items {
 		size += len(*it.frame)
-		if len(o.buf) < flushAt && i < len(items)-1 {
+		if o.missed.repeats(it) {
 			continue
 		}
-		if err := o.flush(); err != nil {
+		if err := o.event(it); err != nil {
 			return err
 		}
-		o.st.wrote(size)
-		size = 0
 	}
+	if err := o.flush(); err != nil {
+		return err
+	}
+	o.st.wrote(size)
 	return nil
 }
 
 // flush sends what was gathered.
 func (o *out) flush() error {
+	if len(o.buf) == 0 {
+		return nil
+	}
 	if err := o.st.allow(); err != nil {
 		return err
 	}

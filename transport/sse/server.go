@@ -9,6 +9,7 @@
 package sse
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"github.com/parleyhq/parley/protocol"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 	"github.com/parleyhq/parley/session"
+	"github.com/parleyhq/parley/topic"
 )
 
 // Times of a stream.
@@ -91,8 +93,12 @@ func (s *Server) aside() int { return min(64<<10, s.limits.QueueBytes/4) }
 
 // begin makes a session of a request that the manager has admitted. done must
 // be called once it needs no session any more, and more often does nothing.
-func (s *Server) begin(info session.Info, a *ask) (st *stream, done func(), bad *protocol.Error) {
+func (s *Server) begin(ctx context.Context, info session.Info, a *ask) (st *stream, done func(), bad *protocol.Error) {
 	s.streams.Add(1)
+	if len(a.patterns) > 0 {
+		mark, ok, err := s.sessions.PubSub.Mark(ctx)
+		a.mark, a.marked = mark, ok && err == nil // otherwise the client is told of a gap when it comes back
+	}
 	s.stats.open.Add(1)
 	st = s.newStream()
 	st.left = len(a.wants)
@@ -164,19 +170,41 @@ func (a *ask) start(c *parleyv1.Connected) (at *cursor, gaps []*parleyv1.Gap) {
 		w := a.wants[sub.GetTopic()]
 		p := message.Position{Epoch: sub.GetPosition().GetEpoch(), Seq: sub.GetPosition().GetSeq()}
 		switch {
-		case w.wild:
+		case w.wild && !a.goesOn(w):
 			if w.resumes {
 				gaps = append(gaps, &parleyv1.Gap{Topic: sub.GetTopic()})
 			}
+			if a.marked {
+				at.set(sub.GetTopic(), message.Position{Seq: a.mark})
+			}
 			continue
-		case w.since != nil && sub.GetRecovered():
+		case w.wild, w.since != nil && sub.GetRecovered():
 			p = *w.since
 		case w.resumes:
 			gaps = append(gaps, &parleyv1.Gap{Topic: sub.GetTopic(), Position: sub.GetPosition()})
 		}
 		at.set(sub.GetTopic(), p)
 	}
+	if a.resumed() != nil {
+		at.carry(a.id)
+	}
 	return at, gaps
+}
+
+// goesOn reports whether a pattern can go on where the client was: an engine
+// that has begun anew has smaller marks.
+func (a *ask) goesOn(w want) bool {
+	return a.marked && w.since != nil && w.since.Epoch == "" && w.since.Seq <= a.mark
+}
+
+// resumed returns the patterns that go on.
+func (a *ask) resumed() (list []topic.Filter) {
+	for _, f := range a.patterns {
+		if a.goesOn(a.wants[string(f)]) {
+			list = append(list, f)
+		}
+	}
+	return list
 }
 
 func gapReply(g *parleyv1.Gap) *parleyv1.Reply {

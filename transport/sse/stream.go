@@ -47,6 +47,7 @@ type stream struct {
 	behind  transport.Behind[item] // messages that wait aside
 	end     atomic.Pointer[protocol.Reason]
 	wake    chan struct{} // something has changed
+	refused atomic.Int64  // when a message was last, in Unix nanoseconds
 
 	mu      sync.Mutex
 	answer  *parleyv1.Reply // to connect
@@ -152,7 +153,11 @@ func (st *stream) Deliver(d *hub.Delivery) bool {
 	it := item{d.Frame(form{}), d.Message, d.Event}
 	switch {
 	case d.Shape != nil:
-		return st.behind.Deliver(st, st.s.limits.QueueBytes/2, d, it, len(*it.frame))
+		taken := st.behind.Deliver(st, st.s.limits.QueueBytes/2, d, it, len(*it.frame))
+		if !taken {
+			st.refused.Store(time.Now().UnixNano())
+		}
+		return taken
 	case d.Droppable:
 		if !st.push(it, st.s.limits.QueueBytes/2, nil) {
 			st.s.stats.dropped.Add(1)
@@ -231,6 +236,12 @@ func (st *stream) rouse() {
 	case st.wake <- struct{}{}:
 	default:
 	}
+}
+
+// keepsUp reports whether nothing waits aside, and nothing was refused for a
+// while.
+func (st *stream) keepsUp() bool {
+	return st.behind.Ready(func() {}) && time.Now().UnixNano()-st.refused.Load() > int64(settling)
 }
 
 // Ready is described at session.Conn.
