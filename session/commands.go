@@ -123,10 +123,22 @@ func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe, saved *s
 		s.drop(string(f))
 		return nil, nil, err
 	}
+	s.received(f, c.GetSince(), start)
 	return feed, &parleyv1.Subscribed{
 		Topic: string(f), Qos: start.QoS, Recovered: start.Recovered, Position: protocol.WirePosition(start.Position),
 		Resumed: saved != nil && start.QoS > 0,
 	}, nil
+}
+
+// received tells the others on a topic that this person has what the client
+// says it has: it may have come another way, with a page that was loaded.
+func (s *Session) received(f topic.Filter, since *parleyv1.Position, start pubsub.Start) {
+	if start.QoS == 0 || !start.Recovered || f.Wildcard() {
+		return
+	}
+	if at := min(since.GetSeq(), start.Position.Seq); at > 0 {
+		s.m.PubSub.Delivered(topic.Name(f), message.Position{Epoch: start.Position.Epoch, Seq: at}, s.user, s.id)
+	}
 }
 
 // keep makes sub the session's subscription to its filter, in place of an

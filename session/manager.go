@@ -327,13 +327,13 @@ const flushing = 500 * time.Millisecond
 // Drain refuses new connections and asks every client to leave, as soon as the
 // requests it has under way are answered, then waits until they have. When ctx
 // ends first, those requests are cancelled and answered with that, and what is
-// still there a moment later is cut off. It is called once.
+// still there a moment later is cut off.
 func (m *Manager) Drain(ctx context.Context) error {
 	m.mu.Lock()
-	m.draining = true
-	if m.admitted == 0 && len(m.open) == 0 {
+	if !m.draining && m.admitted == 0 && len(m.open) == 0 {
 		close(m.empty)
 	}
+	m.draining = true
 	m.mu.Unlock()
 	for _, s := range m.accepted() {
 		s.part()

@@ -19,7 +19,7 @@ import (
 )
 
 // newManager returns a running manager that ends with the test.
-func newManager(t *testing.T, l Limits) *Manager {
+func newManager(t *testing.T, l Limits, change ...func(*Config)) *Manager {
 	t.Helper()
 	engine := localbroker.New(localbroker.Limits{})
 	rules, err := auth.NewRules(auth.DefaultRules()...)
@@ -34,7 +34,11 @@ func newManager(t *testing.T, l Limits) *Manager {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := NewManager(Config{PubSub: topics, Router: routing.New(0, nil), Keys: keys, Anonymous: true, Limits: l})
+	c := Config{PubSub: topics, Router: routing.New(0, nil), Keys: keys, Anonymous: true, Limits: l}
+	for _, f := range change {
+		f(&c)
+	}
+	m := NewManager(c)
 	ctx, stop := context.WithCancel(context.Background())
 	if err := topics.Start(ctx, m); err != nil {
 		t.Fatal(err)

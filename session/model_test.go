@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -172,7 +173,7 @@ func (w *model) start(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.m = NewManager(Config{PubSub: w.topics, Router: routing.New(0, nil), Keys: keys, Store: w.disk, Limits: Limits{HeartbeatInterval: 1000 * time.Hour}})
+	w.m = NewManager(Config{PubSub: w.topics, Router: routing.New(0, nil), Keys: keys, Store: w.disk, Log: slog.New(slog.DiscardHandler), Limits: Limits{HeartbeatInterval: 1000 * time.Hour}})
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
 	if err := w.topics.Start(ctx, w.m); err != nil {
