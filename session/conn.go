@@ -17,8 +17,13 @@ import (
 // concurrently and never block; what is sent leaves in the order of the calls
 // of one goroutine.
 type Conn interface {
-	// Reply queues an answer for the client.
+	// Reply queues an answer for the client, and writes it if nobody else
+	// does: the caller holds no lock.
 	Reply(r *parleyv1.Reply)
+	// Queue is Reply without the writing, which is left to Flush: it follows
+	// soon, and before anything that may block.
+	Queue(r *parleyv1.Reply)
+	Flush()
 	// Deliver queues something that other receivers get too. It must not be
 	// changed.
 	Deliver(d *hub.Delivery)

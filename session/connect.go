@@ -225,9 +225,10 @@ func (s *Session) welcome(ctx context.Context, id uint64, c *parleyv1.Connect, k
 	}
 	answer.Session = text
 	s.mu.Lock()
-	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Connected{Connected: answer}})
+	s.conn.Queue(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Connected{Connected: answer}})
 	s.welcomed = true
 	s.mu.Unlock()
+	s.conn.Flush()
 	for _, feed := range feeds {
 		s.run(s.m.base, 0, feed) // a client that takes its time with what it missed has connected all the same
 	}

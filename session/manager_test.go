@@ -63,6 +63,8 @@ type line struct {
 }
 
 func (l *line) Reply(*parleyv1.Reply)  {}
+func (l *line) Queue(*parleyv1.Reply)  {}
+func (l *line) Flush()                 {}
 func (l *line) Ready() <-chan struct{} { return nil }
 func (l *line) Abort()                 { l.Close(protocol.Lost) }
 

@@ -29,11 +29,22 @@ var (
 
 // Reply is described at session.Conn.
 func (c *conn) Reply(r *parleyv1.Reply) {
+	c.Queue(r)
+	c.line.Flush()
+}
+
+// Flush is described at session.Conn.
+func (c *conn) Flush() { c.line.Flush() }
+
+// Queue is described at session.Conn.
+func (c *conn) Queue(r *parleyv1.Reply) {
 	frame := frameOf(c.form.op, 256, func(dst []byte) []byte { return c.form.codec.AppendReply(dst, r) })
 	if c.form.worth(frame) {
 		frame = c.form.deflate.pack(c.form.op, frame)
 	}
-	c.send(&frame)
+	if fits, _ := c.line.Queue(&frame, c.s.limits.QueueBytes); !fits {
+		c.cut()
+	}
 }
 
 // Deliver is described at session.Conn. A receiver that is behind is first

@@ -87,7 +87,7 @@ func (s *Server) Stats() Stats {
 // written and the caller answers with it; otherwise the connection lives on by
 // itself and neither w nor r may be used any more.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info) *protocol.Error {
-	terms, bad := s.check(r, w)
+	agreed, bad := s.check(r, w)
 	if bad != nil {
 		s.sessions.Release(info.Address)
 		if bad.Code == protocol.NeedsUpgrade.Code {
@@ -95,34 +95,40 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info
 		}
 		return bad
 	}
-	nc, codec, early, err := upgrade(r, w, terms.answer)
+	nc, early, err := takeOver(w)
 	if err != nil {
 		s.sessions.Release(info.Address)
 		s.log.Info("a handshake broke off", "address", info.Address, "error", err)
 		return nil
 	}
-	s.carry(nc, s.forms.of(codec, terms.bits), early, info)
+	s.carry(nc, answer(r.Header.Get(headerKey), agreed), agreed, early, info)
 	return nil
 }
 
 // check tells what is wrong with a handshake, and what was agreed on.
-func (s *Server) check(r *http.Request, w http.ResponseWriter) (deal, *protocol.Error) {
-	if bad := check(r, w); bad != nil || s.deflate == nil {
-		return deal{}, bad
+func (s *Server) check(r *http.Request, w http.ResponseWriter) (terms, *protocol.Error) {
+	agreed, bad := check(r, w)
+	if bad == nil && s.deflate != nil {
+		agreed.deal, bad = agree(r.Header)
 	}
-	return agree(r.Header)
+	return agreed, bad
 }
 
-// carry begins a connection whose handshake is done.
-func (s *Server) carry(nc net.Conn, f *form, early []byte, info session.Info) {
+// carry begins a connection. What it says first is hello, the answer to its
+// handshake.
+func (s *Server) carry(nc net.Conn, hello []byte, agreed terms, early []byte, info session.Info) {
 	info.Transport = "websocket"
-	c := &conn{s: s, form: f}
+	c := &conn{s: s, form: s.forms.of(agreed.codec, agreed.bits)}
 	if err := s.lines.Attach(&c.line, nc, c); err != nil {
 		_ = nc.Close() // the server has ended meanwhile
 		s.sessions.Release(info.Address)
 		return
 	}
+	if len(hello) > 0 {
+		c.line.Queue(&hello, s.limits.QueueBytes) // it fits: it is the first
+	}
 	c.session = s.sessions.Accept(c, info)
+	c.line.Flush()
 	c.line.Start(early)
 }
 
