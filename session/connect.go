@@ -23,8 +23,8 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 		s.refuse(id, protocol.BadRequest.Errorf("connect was already answered on this connection"))
 		return
 	}
-	ctx, stop := context.WithTimeout(s.m.base, s.m.Limits.ConnectTimeout)
-	defer stop()
+	ctx := newPatience(s.m.base, s.m.Limits.ConnectTimeout)
+	defer ctx.stop()
 	who, err := s.identify(ctx, c.GetToken())
 	if err != nil {
 		s.turnAway(id, err)
@@ -251,8 +251,8 @@ func expiresIn(who auth.Identity) uint64 {
 
 // refresh replaces the credentials of a live connection.
 func (s *Session) refresh(id uint64, c *parleyv1.Refresh) {
-	ctx, stop := context.WithTimeout(s.m.base, s.m.Limits.ConnectTimeout)
-	defer stop()
+	ctx := newPatience(s.m.base, s.m.Limits.ConnectTimeout)
+	defer ctx.stop()
 	who, err := s.verify(ctx, c.GetToken())
 	switch {
 	case err != nil:

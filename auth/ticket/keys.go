@@ -103,8 +103,11 @@ func (ks *Keys) split(kind, text string) (k *key, body, seal []byte, err error) 
 }
 
 func join(kind string, k *key, body, seal []byte) string {
-	encode := base64.RawURLEncoding.EncodeToString
-	return kind + "." + k.id + "." + encode(body) + "." + encode(seal)
+	encoding := base64.RawURLEncoding
+	out := make([]byte, 0, len(kind)+len(k.id)+encoding.EncodedLen(len(body))+encoding.EncodedLen(len(seal))+3)
+	out = append(append(append(append(out, kind...), '.'), k.id...), '.')
+	out = append(encoding.AppendEncode(out, body), '.')
+	return string(encoding.AppendEncode(out, seal))
 }
 
 func mac(secret []byte, body []byte) []byte {

@@ -25,6 +25,7 @@ type Server struct {
 	log      *slog.Logger
 	lines    *evloop.Group
 	batches  sync.Pool // of *[]protocol.Incoming, for decoding
+	drafts   sync.Pool // of *[]byte, for encoding what nobody knows the size of
 	forms    forms
 	deflate  *deflater // nil: connections are not compressed
 	stats    stats
@@ -52,6 +53,7 @@ func newServer(m *session.Manager, log *slog.Logger, lines evloop.Config) *Serve
 		forms: newForms(),
 	}
 	s.batches.New = func() any { return new([]protocol.Incoming) }
+	s.drafts.New = func() any { return new([]byte) }
 	return s
 }
 
@@ -130,6 +132,19 @@ func (s *Server) carry(nc net.Conn, hello []byte, agreed terms, early []byte, in
 	c.session = s.sessions.Accept(c, info)
 	c.line.Flush()
 	c.line.Start(early)
+}
+
+// frameOf is the function of that name for what may be of any size: it is put
+// together aside and takes what it needs.
+func (s *Server) frameOf(op byte, body func(dst []byte) []byte) []byte {
+	const most = 64 << 10 // larger drafts are rare, and not kept
+	draft, _ := s.drafts.Get().(*[]byte)
+	*draft = body((*draft)[:0])
+	frame := append(appendHeader(make([]byte, 0, maxHeader+len(*draft)), op, len(*draft)), *draft...)
+	if cap(*draft) <= most {
+		s.drafts.Put(draft)
+	}
+	return frame
 }
 
 // Wait returns when every connection has ended and released what it held. No
