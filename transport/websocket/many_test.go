@@ -66,13 +66,14 @@ func warmUp(t *testing.T, s *parleytest.Server, n int, left <-chan struct{}) {
 	kill(t, s, crowd(t, s, 300), left, byClose, byReset)
 }
 
-// calm waits until the workers have ended that only a crowd needs.
+// calm waits until the workers have ended that only a crowd needs: they are
+// looked over once a second.
 func calm(t *testing.T) {
 	t.Helper()
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
 	n, since := runtime.NumGoroutine(), time.Now()
-	for time.Since(since) < 2*time.Second {
+	for time.Since(since) < 4*time.Second {
 		<-look.C
 		if now := runtime.NumGoroutine(); now != n {
 			n, since = now, time.Now()
