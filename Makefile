@@ -8,12 +8,13 @@ PKG       ?= ./...
 FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
 BENCH     ?=
+DURATION  ?= 1h
 
 .PHONY: help
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Variables: PKG=./topic/...  FUZZTIME=$(FUZZTIME)  BENCHTIME=$(BENCHTIME)  ARGS='--addr :9000' (for run)"
+	@echo "  Variables: PKG=./topic/...  FUZZTIME=$(FUZZTIME)  BENCHTIME=$(BENCHTIME)  DURATION=$(DURATION) (of soak)  ARGS='--addr :9000' (for run)"
 
 .PHONY: setup
 setup: ## Install what building and testing need (Debian: with apt, as root)
@@ -50,6 +51,10 @@ fuzz: ## Run every fuzz target for FUZZTIME each
 .PHONY: bench
 bench: ## Benchmarks: hot paths, other servers beside Parley, scenarios (BENCH=paths, compare, scenarios)
 	@BENCHTIME=$(BENCHTIME) PKG=$(PKG) scripts/bench.sh $(BENCH)
+
+.PHONY: soak
+soak: ## A server under coming and going connections for DURATION: does it hold more and more?
+	@scripts/soak.sh $(DURATION)
 
 .PHONY: cover
 cover: ## Test coverage, as a table here and a page in out/coverage.html

@@ -75,7 +75,7 @@ func TestReadReceiptsThatNobodyWaitsForAreNoMistake(t *testing.T) {
 	c.Do(&parleyv1.Command{Command: &parleyv1.Command_Connect{Connect: &parleyv1.Connect{}}})
 	c.Send(`{"read":{"topic":"public/1","seq":1}}`)
 	c.ExpectNothing()
-	if r := c.Do(&parleyv1.Command{Command: &parleyv1.Command_Read{Read: &parleyv1.Read{Topic: "public/1"}}}); r.GetError().GetCode() != "unimplemented" {
+	if r := c.Do(&parleyv1.Command{Command: &parleyv1.Command_Read{Read: &parleyv1.Read{Topic: "public/1"}}}); r.GetError().GetCode() != "not_found" {
 		t.Errorf("got %v", r)
 	}
 }

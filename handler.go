@@ -43,13 +43,15 @@ func IdentityFrom(c *gin.Context) (Identity, bool) {
 func (l *Live) Handler() gin.HandlerFunc {
 	return func(c *gin.Context) {
 		defer c.Abort() // nothing may write after the connection was taken over
-		if refused := l.open(c); refused != nil {
+		if refused := l.open(c, l.sockets.Serve); refused != nil {
 			writeError(c, refused)
 		}
 	}
 }
 
-func (l *Live) open(c *gin.Context) *protocol.Error {
+// open lets a request in and has it served, by somebody who releases what was
+// admitted and has written nothing when there is an error.
+func (l *Live) open(c *gin.Context, serve func(http.ResponseWriter, *http.Request, session.Info) *protocol.Error) *protocol.Error {
 	r := c.Request
 	// Gin gives c to another request when this handler returns: what the
 	// connection needs is copied into info.
@@ -70,8 +72,8 @@ func (l *Live) open(c *gin.Context) *protocol.Error {
 	if info.Identity, info.Known, err = l.identify(c); err != nil {
 		return session.ClientError(err)
 	}
-	served = true // Serve sees to it from here on
-	return l.sockets.Serve(c.Writer, r, info)
+	served = true // serve sees to it from here on
+	return serve(c.Writer, r, info)
 }
 
 // identify tells who makes the request; known is false when that is still to

@@ -19,6 +19,7 @@ type collector struct {
 	published, delivered, dropped, events      *prometheus.Desc
 	skipped, compressed                        *prometheus.Desc
 	bytes, frames                              *prometheus.Desc
+	streams, streamed                          *prometheus.Desc
 }
 
 func newCollector(l *Live) *collector {
@@ -45,6 +46,8 @@ func newCollector(l *Live) *collector {
 		events:      desc("hook_events_dropped_total", "Connect and disconnect events dropped because hooks were too slow."),
 		bytes:       desc("socket_bytes_total", "Bytes over sockets.", "direction"),
 		frames:      desc("socket_frames_received_total", "Frames received."),
+		streams:     desc("event_streams", "Event streams and polls being answered."),
+		streamed:    desc("event_stream_bytes_total", "Bytes of event streams and polls."),
 	}
 }
 
@@ -52,7 +55,7 @@ func newCollector(l *Live) *collector {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connections, c.users, c.detached, c.topics, c.busy, c.accepted, c.ended, c.refused, c.errors, c.calls,
-		c.published, c.delivered, c.dropped, c.skipped, c.compressed, c.events, c.bytes, c.frames,
+		c.published, c.delivered, c.dropped, c.skipped, c.compressed, c.events, c.bytes, c.frames, c.streams, c.streamed,
 	} {
 		ch <- d
 	}
@@ -66,7 +69,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	s, p, w := c.l.sessions.Stats(), c.l.pubsub.Stats(), c.l.sockets.Stats()
+	s, p, w, e := c.l.sessions.Stats(), c.l.pubsub.Stats(), c.l.sockets.Stats(), c.l.streams.Stats()
 	gauge(c.connections, s.Open)
 	gauge(c.users, s.Users)
 	gauge(c.detached, s.Detached)
@@ -77,14 +80,16 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(c.calls, s.Calls)
 	count(c.published, p.Published)
 	count(c.delivered, p.Delivered)
-	count(c.dropped, w.Dropped)
+	count(c.dropped, w.Dropped+e.Dropped)
 	count(c.compressed, w.Compressed)
 	count(c.events, s.DroppedEvents)
 	count(c.bytes, w.BytesIn, "in")
 	count(c.bytes, w.BytesOut, "out")
 	count(c.frames, w.FramesIn)
+	count(c.streamed, e.BytesOut)
+	gauge(c.streams, e.Open)
 	for policy, n := range w.Skipped {
-		count(c.skipped, n, policy)
+		count(c.skipped, n+e.Skipped[policy], policy)
 	}
 	for reason, n := range s.Ended {
 		count(c.ended, n, reason)

@@ -2,6 +2,7 @@ package parley
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"github.com/parleyhq/parley/broker"
 	"github.com/parleyhq/parley/broker/localbroker"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/memorystore"
 )
 
 // Option changes how a Live behaves.
@@ -24,6 +27,8 @@ type config struct {
 	node      string
 	log       *slog.Logger
 	broker    broker.Broker
+	store     store.Store
+	identify  func(context.Context, string) (Identity, error)
 	rules     auth.Authorizer
 	topics    []pubsub.Pattern
 	fallback  *pubsub.Settings
@@ -48,8 +53,15 @@ func configure(opts []Option) (*config, error) {
 	}
 	c.node = cmp.Or(c.node, "node-1")
 	c.log = cmp.Or(c.log, slog.Default())
+	if c.store == nil {
+		c.store = memorystore.New(memorystore.Limits{})
+	}
 	if c.broker == nil {
-		c.broker = localbroker.New(localbroker.Limits{})
+		var log store.Log
+		if data, ok := c.store.(Data); ok {
+			log = data.Log()
+		}
+		c.broker = localbroker.NewDurable(localbroker.Limits{}, log)
 	}
 	if c.rules == nil {
 		rules, err := auth.NewRules(auth.DefaultRules()...)
@@ -190,6 +202,41 @@ func WithAnonymous() Option {
 // is closed by Shutdown. The default keeps everything in this process.
 func WithBroker(b broker.Broker) Option {
 	return func(c *config) error { c.broker = b; return nil }
+}
+
+// Data keeps both what topics hold and what is known about their clients, such
+// as a pebblestore.DB does in one folder.
+type Data interface {
+	store.Store
+	// Log keeps the messages of durable topics.
+	Log() store.Log
+}
+
+// WithData keeps messages, sessions and receipts in d, which the Live then
+// owns: Shutdown closes it.
+//
+//	data, err := pebblestore.Open("data", pebblestore.Options{})
+//	…
+//	live := parley.New(parley.WithData(data),
+//		parley.WithTopic("orders/#", parley.TopicSettings{Durable: true}))
+//
+// What a durable topic has accepted is on the disk, and who was away, or lives
+// through a crash of the program, goes on where it was. Without it everything
+// is in memory, within bounds, and ends with the process.
+func WithData(d Data) Option { return WithStore(d) }
+
+// WithStore keeps sessions and receipts in s, which the Live then owns: Shutdown
+// closes it. It is for programs that choose a broker of their own; with one
+// folder for everything use WithData.
+func WithStore(s store.Store) Option {
+	return func(c *config) error { c.store = s; return nil }
+}
+
+// WithIdentity lets Reauthorize give connections the roles that their users
+// have now: f returns who a user is at the moment. With an error, which may be
+// one for the client such as Forbidden, the user's connections end.
+func WithIdentity(f func(ctx context.Context, user string) (Identity, error)) Option {
+	return func(c *config) error { c.identify = f; return nil }
 }
 
 // WithNode names this node, as clients and logs see it.

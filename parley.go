@@ -30,6 +30,8 @@ import (
 	"github.com/parleyhq/parley/pubsub"
 	"github.com/parleyhq/parley/routing"
 	"github.com/parleyhq/parley/session"
+	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/transport/sse"
 	"github.com/parleyhq/parley/transport/websocket"
 )
 
@@ -60,12 +62,20 @@ const (
 	HeartbeatOnIdle   = session.HeartbeatOnIdle
 )
 
+// What TopicSettings.Sync can be.
+const (
+	SyncAlways   = pubsub.SyncAlways
+	SyncInterval = pubsub.SyncInterval
+	SyncNever    = pubsub.SyncNever
+)
+
 // Policies of TopicSettings.Pressure.
 const (
 	PressureDisconnect = hub.PressureDisconnect
 	PressureDropOldest = hub.PressureDropOldest
 	PressureLatest     = hub.PressureLatest
 	PressureSample     = hub.PressureSample
+	PressureSpill      = hub.PressureSpill
 )
 
 // Live is a running Parley. Its methods may be called concurrently.
@@ -73,18 +83,21 @@ type Live struct {
 	node     string
 	log      *slog.Logger
 	broker   broker.Broker
+	store    store.Store
 	pubsub   *pubsub.Service
 	router   *routing.Router
 	sessions *session.Manager
 	sockets  *websocket.Server
+	streams  *sse.Server
 	origins  *auth.Origins
 	verifier auth.Verifier
 	tickets  *ticket.Once
 	validate *validator.Validate
 	stop     context.CancelFunc
 
-	mu         sync.RWMutex // guards middleware
+	mu         sync.RWMutex // guards what follows
 	middleware []Middleware
+	joined     []Transport
 
 	shutdown sync.Once
 	ended    error
@@ -107,19 +120,23 @@ func Open(opts ...Option) (*Live, error) {
 		return nil, err
 	}
 	l := &Live{
-		node: c.node, log: c.log, broker: c.broker, origins: c.origins, verifier: c.verifier,
+		node: c.node, log: c.log, broker: c.broker, store: c.store, origins: c.origins, verifier: c.verifier,
 		tickets: ticket.NewOnce(c.keys, ticket.NewMemory(0), 0), validate: newValidator(),
 	}
 	l.router = routing.New(0, c.log)
-	l.pubsub, err = pubsub.New(pubsub.Config{Broker: c.broker, Authorizer: c.rules, Topics: c.topics, Default: c.fallback, Log: c.log})
+	l.pubsub, err = pubsub.New(pubsub.Config{
+		Broker: c.broker, Authorizer: c.rules, Topics: c.topics, Default: c.fallback, Receipts: c.store.Receipts(),
+		Groups: c.store.Groups(), Log: c.log,
+	})
 	if err != nil {
 		return nil, err
 	}
 	l.sessions = session.NewManager(session.Config{
 		PubSub: l.pubsub, Router: l.router, Keys: c.keys, Tickets: l.tickets, Verifier: c.verifier,
-		Anonymous: c.anonymous, Limits: c.limits, Node: c.node, Log: c.log,
+		Anonymous: c.anonymous, Store: c.store, Identify: c.identify, Limits: c.limits, Node: c.node, Log: c.log,
 	})
 	l.sockets = websocket.New(l.sessions, c.log)
+	l.streams = sse.New(l.sessions)
 	if c.compress != nil {
 		l.sockets.Compress(*c.compress)
 	}
@@ -179,14 +196,20 @@ func await(ctx context.Context, released <-chan error) error {
 	}
 }
 
-// release waits for everything that the connections left behind.
+// release waits for everything that the connections left behind. The order
+// matters: sessions and receipts write what is left of them, then the broker
+// what was published, and the store below both is the last to go.
 func (l *Live) release(ctx context.Context) error {
-	l.sockets.Wait()
+	l.wait()
 	l.sessions.Close()
 	l.stop()
 	l.pubsub.Wait()
+	var failed error
 	if err := l.broker.Close(ctx); err != nil {
-		return fmt.Errorf("close the broker: %w", err)
+		failed = fmt.Errorf("close the broker: %w", err)
 	}
-	return nil
+	if err := l.store.Close(ctx); err != nil {
+		failed = errors.Join(failed, fmt.Errorf("close the store: %w", err))
+	}
+	return failed
 }

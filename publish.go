@@ -169,12 +169,14 @@ func (l *Live) Online(user string) bool { return l.sessions.Online(user) }
 func (l *Live) LastSeen(user string) (time.Time, bool) { return l.pubsub.LastSeen(user) }
 
 // Disconnect ends all connections of a user, who is told why and does not come
-// back by itself. It returns how many connections there were.
-func (l *Live) Disconnect(_ context.Context, user, why string) (int, error) {
+// back by itself, and forgets what was kept for them: no ticket resumes
+// anything any more. It returns how many connections there were. Call it after
+// whatever keeps the user from signing in again.
+func (l *Live) Disconnect(ctx context.Context, user, why string) (int, error) {
 	if user == "" {
 		return 0, errors.New("parley: disconnect: the user is missing")
 	}
-	return l.sessions.Disconnect(user, why), nil
+	return l.sessions.Disconnect(ctx, user, why)
 }
 
 // DisconnectWhere ends those connections of a user whose identity ok accepts,
@@ -185,8 +187,9 @@ func (l *Live) DisconnectWhere(_ context.Context, user, why string, ok func(Iden
 }
 
 // Reauthorize checks anew what a user is subscribed to, and ends what they may
-// no longer receive. Call it when somebody's rights have changed. It returns
-// how many subscriptions ended.
+// no longer receive. Call it when somebody's rights have changed: with
+// WithIdentity, it gives the user's connections the roles they have now, or ends
+// them. It returns how many subscriptions ended.
 func (l *Live) Reauthorize(ctx context.Context, user string) int {
 	return l.sessions.Reauthorize(ctx, user)
 }

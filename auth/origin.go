@@ -87,6 +87,9 @@ func NewOrigins(publicURL string, allowed ...string) (*Origins, error) {
 	return o, nil
 }
 
+// Any reports whether the list has "*": any page may connect.
+func (o *Origins) Any() bool { return o.any }
+
 // CheckOrigin refuses a request that a page of another site made. A request
 // without an Origin does not come from a page and passes: it cannot carry
 // somebody's cookies without their will. The refusal names both the origin that

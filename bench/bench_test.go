@@ -22,6 +22,7 @@ import (
 
 	"github.com/parleyhq/parley/auth"
 	"github.com/parleyhq/parley/bench"
+	fan "github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/server"
 	"github.com/parleyhq/parley/server/config"
 	"github.com/parleyhq/parley/server/datadir"
@@ -35,8 +36,14 @@ func TestMain(m *testing.M) {
 // parley starts a real server and returns what points a load at it.
 func parley(t *testing.T, o bench.Options) bench.Options {
 	t.Helper()
+	return parleyWith(t, o, func(*config.Config) {})
+}
+
+func parleyWith(t *testing.T, o bench.Options, set func(*config.Config)) bench.Options {
+	t.Helper()
 	cfg := config.Defaults()
 	cfg.Addr, cfg.Data, cfg.Node, cfg.Community = "127.0.0.1:0", filepath.Join(t.TempDir(), "data"), "n1", false
+	set(&cfg)
 	s, err := server.Open(t.Context(), cfg, server.Options{Stdout: io.Discard, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -138,6 +145,49 @@ func TestOneToOne(t *testing.T) {
 	flawless(t, r)
 	if r.Messages.Deliveries != 1000 {
 		t.Errorf("%+v", r.Messages)
+	}
+}
+
+// Within a round the slow are sent more than their queue and the system itself
+// hold, so they are cut; they come back, and nobody else notices.
+func TestSlow(t *testing.T) {
+	o := parley(t, small(bench.Slow, 6, 1, 120))
+	o.Slow, o.Rounds, o.Rate, o.Size, o.Tolerance = 2, 1, 40, 60_000, 0
+	r := run(t, o)
+	flawless(t, r)
+	s := r.Slow
+	if m := r.Messages; m.Published != 240 || m.Deliveries != 240*4 || m.Expected != m.Deliveries || s.With.Count != 120*4 || s.Without.Count != s.With.Count {
+		t.Errorf("%+v %+v", m, s)
+	}
+	if s.ServerEnded["slow_consumer"] < 2 || s.SlowGot < 300 || s.SlowGot > 2000 || s.RatioP99 == 0 {
+		t.Errorf("%+v", s)
+	}
+	if text := r.Table(); !strings.Contains(text, "× slow_consumer") || !strings.Contains(text, "4 that keep up, 2 that take 1024 bytes a second") {
+		t.Errorf("%s", text)
+	}
+}
+
+// A topic that need not send all tells the slow what it left out.
+func TestSlowSkips(t *testing.T) {
+	o := parleyWith(t, small(bench.Slow, 4, 1, 120), func(c *config.Config) {
+		c.Limits.QueueBytes = 4 << 20 // so that the others have time on a machine that is busy with other tests
+		c.Topics = []config.Topic{{Pattern: "public/#", Pressure: fan.PressureDropOldest}}
+	})
+	o.Slow, o.Rounds, o.Rate, o.Size, o.Tolerance = 1, 1, 40, 60_000, 0
+	r := run(t, o)
+	flawless(t, r)
+	if r.Slow.Skipped == 0 || len(r.Slow.ServerEnded) > 0 {
+		t.Errorf("%+v", r.Slow)
+	}
+}
+
+// A server that writes to one after the other has all wait for the slow one.
+func TestSlowIsNoticed(t *testing.T) {
+	o := small(bench.Slow, 10, 1, 120)
+	o.Slow, o.Rounds, o.Rate, o.Size, o.Timeout = 1, 1, 60, 60_000, time.Second
+	o.URL, o.Protocol, o.Settle = raw(t, false, unspoiled), "raw", 0
+	if r := run(t, o); !r.Failed() || len(r.Problems) == 0 {
+		t.Errorf("%s", r.Table())
 	}
 }
 

@@ -25,6 +25,7 @@ const (
 	Idle     Scenario = "idle"       // connections that do nothing
 	Fanout   Scenario = "fanout"     // few topics, many receivers each
 	OneToOne Scenario = "one-to-one" // many topics, one receiver each
+	Slow     Scenario = "slow"       // some receivers do not keep up
 	Storm    Scenario = "storm"      // everybody drops and comes back
 	Soak     Scenario = "soak"       // a long time of coming and going
 )
@@ -50,10 +51,18 @@ type Options struct {
 	Workers     int // dials at once
 	Churn       int // connections that are replaced in a second of a soak
 
+	Slow       int     // of the connections, those that are slow
+	SlowRate   int     // bytes a second that a slow one takes
+	Rounds     int     // of each kind, without the slow and with them
+	Tolerance  float64 // percent by which the slow may worsen the p99 of the others; 0: any
+	QueueBytes int     // what the server may hold for one connection, by its settings
+
 	Settle   time.Duration // before memory is read
 	Hold     time.Duration // for which connections idle
 	Duration time.Duration // of a soak
-	Timeout  time.Duration // of one connect; and of silence before messages count as lost
+	// ResumeWindow is how long the server keeps sessions without a connection.
+	ResumeWindow time.Duration
+	Timeout      time.Duration // of one connect; and of silence before messages count as lost
 
 	Progress io.Writer // nil: none
 	Terminal bool      // Progress is one
@@ -67,6 +76,8 @@ const (
 	maxInFlight    = 100_000
 	maxSize        = 1 << 20
 	maxWorkers     = 1024
+	maxRounds      = 1000
+	maxQueue       = 1 << 30
 	maxDuration    = 7 * 24 * time.Hour
 )
 
@@ -75,7 +86,7 @@ func Defaults(s Scenario) Options {
 	o := Options{
 		Scenario: s, Protocol: swarm.Parley, Prefix: "public/bench",
 		Connections: 1000, Topics: 1, Messages: 200, InFlight: 1, Size: 128, Workers: 64,
-		Settle: 2 * time.Second, Timeout: 15 * time.Second,
+		Settle: 2 * time.Second, Timeout: 15 * time.Second, QueueBytes: 1 << 20, ResumeWindow: 2 * time.Minute,
 	}
 	switch s {
 	case Idle:
@@ -85,6 +96,10 @@ func Defaults(s Scenario) Options {
 		o.Topics, o.Messages, o.InFlight = o.Connections, 20_000, 64
 	case Storm:
 		o.Topics, o.Messages = 10, 200
+	case Slow:
+		// Enough for each that what the system itself holds for a slow one is full within a round: some megabytes.
+		o.Connections, o.Messages, o.Rate, o.Size = 300, 600, 40, 16384
+		o.Slow, o.SlowRate, o.Rounds, o.Tolerance = 3, 1024, 4, 5
 	case Soak:
 		o.Connections, o.Topics, o.Messages = 200, 10, 0
 		o.Rate, o.Churn, o.Duration = 50, 10, time.Minute
@@ -108,6 +123,8 @@ func (o Options) Validate() error {
 	bound("size", o.Size, swarm.MinSize, maxSize)
 	bound("workers", o.Workers, 1, maxWorkers)
 	bound("churn", o.Churn, 0, maxConnections)
+	bound("rounds", o.Rounds, 0, maxRounds)
+	bound("queue-bytes", o.QueueBytes, 0, maxQueue)
 	if o.Rate < 0 || o.Rate > 1e6 {
 		errs = append(errs, fmt.Errorf("--rate %v: messages a second, from 0 (as fast as they arrive) to a million", o.Rate))
 	}
@@ -122,17 +139,21 @@ func (o Options) Validate() error {
 
 // scenario checks what depends on the scenario.
 func (o Options) scenario() error {
-	known := []Scenario{Idle, Fanout, OneToOne, Storm, Soak}
+	known := []Scenario{Idle, Fanout, OneToOne, Slow, Storm, Soak}
 	switch {
 	case !slices.Contains(known, o.Scenario):
 		return fmt.Errorf("there is no scenario %q: use one of %v", o.Scenario, known)
 	case o.Scenario == Soak && (o.Duration < time.Second || o.Rate == 0):
 		return errors.New("a soak needs a --duration of at least 1s and a --rate")
+	case o.Scenario == Slow && (o.Slow < 1 || o.Slow > o.Connections-o.Topics):
+		return fmt.Errorf("--slow %d of --connections %d: one at least, and one that keeps up for every topic", o.Slow, o.Connections)
+	case o.Scenario == Slow && (o.SlowRate < 1 || o.Rate == 0 || o.Rounds < 1 || o.Tolerance < 0):
+		return errors.New("slow needs a --rate, a --slow-rate of at least 1 byte a second, at least one of --rounds, and no negative --tolerance")
 	case o.Scenario == Storm && o.Messages < 2:
 		return errors.New("a storm needs at least 2 --messages: some before it, the rest while everybody is away")
 	case o.Scenario == OneToOne && o.Topics != o.Connections:
 		return fmt.Errorf("one-to-one with %d topics and %d connections: one receiver each, so as many", o.Topics, o.Connections)
-	case (o.Scenario == Fanout || o.Scenario == OneToOne) && o.Messages == 0:
+	case (o.Scenario == Fanout || o.Scenario == OneToOne || o.Scenario == Slow) && o.Messages == 0:
 		return errors.New("--messages 0: at least one has to be published")
 	}
 	return nil

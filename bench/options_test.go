@@ -8,7 +8,7 @@ import (
 
 func TestDefaultsAreValid(t *testing.T) {
 	t.Parallel()
-	for _, s := range []Scenario{Idle, Fanout, OneToOne, Storm, Soak} {
+	for _, s := range []Scenario{Idle, Fanout, OneToOne, Slow, Storm, Soak} {
 		o := Defaults(s)
 		for _, url := range []string{"ws://127.0.0.1:8080/ws", "ws://localhost", "http://[::1]:80", "wss://127.1.2.3"} {
 			if o.URL = url; o.Validate() != nil {
@@ -41,6 +41,13 @@ func TestValidate(t *testing.T) {
 		"--protocol \"mqtt\"":         func(o *Options) { o.Protocol = "mqtt" },
 		"such a server has none":      func(o *Options) { o.Protocol, o.Topics = "raw", 2 },
 		"an echo can idle and":        func(o *Options) { o.Protocol = "echo" },
+		"--slow 0 of":                 func(o *Options) { *o = slowly(*o); o.Slow = 0 },
+		"--slow 300 of":               func(o *Options) { *o = slowly(*o); o.Slow = o.Connections },
+		"slow needs a --rate":         func(o *Options) { *o = slowly(*o); o.Rate = 0 },
+		"a --slow-rate of at least 1": func(o *Options) { *o = slowly(*o); o.SlowRate = 0 },
+		"one of --rounds":             func(o *Options) { *o = slowly(*o); o.Rounds = 0 },
+		"no negative --tolerance":     func(o *Options) { *o = slowly(*o); o.Tolerance = -1 },
+		"--queue-bytes -1":            func(o *Options) { *o = slowly(*o); o.QueueBytes = -1 },
 		"one receiver each":           func(o *Options) { o.Scenario = OneToOne },
 		"and no time is negative":     func(o *Options) { o.Hold = -time.Second },
 		"--topics 0: from 1 to 20000": func(o *Options) { o.Topics = 0 },
@@ -59,6 +66,54 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+func slowly(o Options) Options {
+	s := Defaults(Slow)
+	s.URL = o.URL
+	return s
+}
+
+// What the slow do to the others, and what they take, is judged by the rounds in
+// the middle.
+func TestCompared(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		with    []float64 // milliseconds of the rounds; without it is always 10
+		grown   int64     // bytes
+		problem string
+	}{
+		"nobody notices":        {[]float64{10, 10.2, 10.4}, 1 << 20, ""},
+		"one busy round":        {[]float64{10, 10, 90}, 0, ""},
+		"everybody waits":       {[]float64{10, 12, 12}, 0, "the p99 of the others is 1.20 times"},
+		"more than its queues":  {[]float64{10}, 40 << 20, "the slow ones took 40960 KB"},
+		"nothing was delivered": {nil, 0, ""},
+	} {
+		o := slowly(Options{})
+		r := &run{o: o, report: &Report{}}
+		without, with := newSide(), newSide()
+		without.p50s, without.p99s, without.rss = []float64{5}, []float64{10}, 50<<20
+		with.p50s, with.p99s, with.rss = c.with, c.with, 50<<20+c.grown
+		s := r.compared(without, with)
+		found := strings.Join(r.report.Problems, "; ")
+		if (c.problem == "") != (found == "") || !strings.Contains(found, c.problem) || s.Configured != 3<<10 {
+			t.Errorf("%s: %q, %+v", name, found, s)
+		}
+	}
+}
+
+func TestFigures(t *testing.T) {
+	t.Parallel()
+	f := figures{ended: map[string]int64{}}
+	for name, n := range map[string]float64{
+		"go_goroutines": 17, "go_threads": 9, "parley_connections": 3, "parley_sessions_detached": 4, `parley_messages_skipped_total{policy="sample"}`: 5,
+		`parley_messages_skipped_total{policy="drop-oldest"}`: 6, `parley_connections_ended_total{reason="slow_consumer"}`: 7,
+	} {
+		f.take(name, n)
+	}
+	if f.goroutines != 17 || f.sessions != 7 || f.skipped != 11 || len(f.ended) != 1 || f.ended["slow_consumer"] != 7 {
+		t.Errorf("%+v", f)
+	}
+}
+
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	o := Options{Tokens: []string{"a", "b"}}
@@ -70,20 +125,29 @@ func TestTokens(t *testing.T) {
 // A soak is flat when the last third holds no more than the second.
 func TestJudge(t *testing.T) {
 	t.Parallel()
+	const kept = 10 // seconds
 	for name, c := range map[string]struct {
-		rss  func(i int) int64
-		n    int
-		flat string
+		rss      func(i int) int64
+		sessions func(i int) int
+		n        int
+		flat     string
 	}{
-		"flat":            {func(int) int64 { return 100_000 }, 30, "true"},
-		"warming up":      {func(i int) int64 { return 50_000 + 10_000*int64(min(i, 9)) }, 30, "true"},
-		"growing":         {func(i int) int64 { return 50_000 + 4_000*int64(i) }, 30, "false"},
-		"little, noisily": {func(i int) int64 { return 50_000 + 2_000*int64(i%3) }, 30, "true"},
-		"too short":       {func(int) int64 { return 1 }, 8, "nil"},
+		"flat":                   {func(int) int64 { return 100_000 }, nil, 30, "true"},
+		"warming up":             {func(i int) int64 { return 50_000 + 10_000*int64(min(i, 9)) }, nil, 30, "true"},
+		"growing":                {func(i int) int64 { return 50_000 + 4_000*int64(i) }, nil, 30, "false"},
+		"little, noisily":        {func(i int) int64 { return 50_000 + 2_000*int64(i%3) }, nil, 30, "true"},
+		"too short":              {func(int) int64 { return 1 }, nil, 8, "nil"},
+		"sessions that never go": {func(int) int64 { return 1 }, func(i int) int { return 20 * i }, 60, "false"},
+		"sessions that go":       {func(int) int64 { return 1 }, func(i int) int { return 20 * min(i, kept) }, 60, "true"},
+		"sessions not yet gone":  {func(int) int64 { return 1 }, func(i int) int { return 20 * i }, 24, "true"},
 	} {
-		r, s := &run{report: &Report{}}, &SoakReport{}
+		r, s := &run{o: Options{ResumeWindow: kept * time.Second}, report: &Report{}}, &SoakReport{}
 		for i := range c.n {
-			s.Samples = append(s.Samples, Moment{RSS: c.rss(i), Descriptors: 100})
+			m := Moment{Second: float64(i), RSS: c.rss(i), Descriptors: 100}
+			if c.sessions != nil {
+				m.Sessions = c.sessions(i)
+			}
+			s.Samples = append(s.Samples, m)
 		}
 		r.judge(s)
 		got := "nil"

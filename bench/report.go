@@ -23,6 +23,7 @@ type Report struct {
 	Idle     *IdleReport   `json:"idle,omitempty"`
 	Messages *Messages     `json:"messages,omitempty"`
 	Storm    *StormReport  `json:"storm,omitempty"`
+	Slow     *SlowReport   `json:"slow,omitempty"`
 	Soak     *SoakReport   `json:"soak,omitempty"`
 	Server   *Server       `json:"server,omitempty"`
 	Faults   record.Faults `json:"faults"`
@@ -93,11 +94,46 @@ type StormReport struct {
 	CPU             float64            `json:"cpu_us,omitempty"`
 }
 
+// SlowReport is what the slow few do to the others. Times and
+// counts are those of all rounds of a kind together.
+type SlowReport struct {
+	Receivers int `json:"receivers"` // those that keep up
+	Slow      int `json:"slow"`
+	SlowRate  int `json:"slow_bytes_per_second"`
+	Rounds    int `json:"rounds"` // of each kind
+	// Without is the latency of those that keep up while all do, With while
+	// the slow are slow.
+	Without record.Percentiles `json:"latency_without"`
+	With    record.Percentiles `json:"latency_with"`
+	// The ratios are with the slow to without, of the medians of the rounds.
+	RatioP50 float64 `json:"ratio_p50"`
+	RatioP99 float64 `json:"ratio_p99"`
+	// SlowGot is what a slow one took, in bytes a second.
+	SlowGot float64 `json:"slow_got_bytes_per_second"`
+	// Closed is how the slow saw their connections end, by close code,
+	// ServerEnded how the server says that it ended connections, by reason.
+	Closed      map[string]int64 `json:"closed,omitempty"`
+	ServerEnded map[string]int64 `json:"server_ended,omitempty"`
+	// Skipped are the messages that the server says it left out, SkippedTold
+	// those of which a slow one has been told.
+	Skipped     int64 `json:"skipped"`
+	SkippedTold int64 `json:"skipped_told"`
+	// RSSWithout and RSSWith are the most that the server held, Configured what
+	// the queues of the slow may hold together.
+	RSSWithout int64 `json:"rss_without_kb,omitempty"`
+	RSSWith    int64 `json:"rss_with_kb,omitempty"`
+	Configured int64 `json:"configured_kb"`
+	// Sockets is the most that the system itself held for all connections of
+	// the machine, which is in no process.
+	SocketsWithout int64 `json:"socket_memory_without_kb,omitempty"`
+	SocketsWith    int64 `json:"socket_memory_with_kb,omitempty"`
+}
+
 // SoakReport is whether the server holds no more at the end than at the start.
 type SoakReport struct {
 	Replaced int64    `json:"replaced"` // connections that left and came back or anew
 	Samples  []Moment `json:"samples,omitempty"`
-	// Flat is false when memory, descriptors or goroutines kept growing; nil:
+	// Flat is false when memory, descriptors, goroutines or sessions kept growing; nil:
 	// the server's process is unknown, or the soak was too short to tell.
 	Flat *bool `json:"flat,omitempty"`
 }
@@ -109,6 +145,8 @@ type Moment struct {
 	RSS         int64   `json:"rss_kb"`
 	Descriptors int     `json:"descriptors"`
 	Goroutines  int     `json:"goroutines,omitempty"`
+	// Sessions are those the server keeps, with a connection or without.
+	Sessions int `json:"sessions,omitempty"`
 }
 
 // Server is the server's process. Memory is in kilobytes of 1,024 bytes.

@@ -18,6 +18,7 @@ type run struct {
 	o        Options
 	swarm    *swarm.Swarm
 	peers    []*swarm.Peer
+	laggards []*swarm.Laggard
 	topics   []string
 	numbers  []uint64 // of the last message on each topic
 	progress progress
@@ -36,7 +37,7 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := enoughDescriptors(o.Connections); err != nil {
+	if err := proc.EnoughDescriptors(o.Connections); err != nil {
 		return nil, err
 	}
 	r := &run{o: o, progress: progress{o.Progress, o.Terminal}, watcher: newWatcher(u, o)}
@@ -67,13 +68,13 @@ func (r *run) populate() {
 		r.topics = append(r.topics, strings.TrimSuffix(r.o.Prefix, "/")+"/"+name+"/"+strconv.Itoa(i))
 	}
 	r.numbers = make([]uint64, r.o.Topics)
-	for i := range r.o.Connections {
+	for i := range r.o.Connections - r.o.Slow {
 		r.peers = append(r.peers, r.swarm.Peer(r.topics[i%r.o.Topics]))
 	}
 }
 
 func (r *run) scenario(ctx context.Context) error {
-	goroutines := r.watcher.goroutines(ctx)
+	goroutines := r.watcher.figures(ctx).goroutines
 	before, err := r.watcher.look()
 	if err != nil {
 		return err
@@ -87,6 +88,8 @@ func (r *run) scenario(ctx context.Context) error {
 		err = r.idle(ctx)
 	case Storm:
 		err = r.storm(ctx)
+	case Slow:
+		err = r.slow(ctx)
 	case Soak:
 		err = r.soak(ctx)
 	case Fanout, OneToOne:
@@ -114,7 +117,7 @@ func (r *run) settle(ctx context.Context, before proc.Sample, goroutines int) {
 	r.report.Server = &Server{
 		PID: r.o.PID, RSSStart: before.RSS / kilo, RSSIdle: idle.RSS / kilo,
 		RSSConn:         rounded(float64(idle.RSS-before.RSS) / kilo / float64(max(r.swarm.Connected(), 1))),
-		GoroutinesStart: goroutines, GoroutinesIdle: r.watcher.goroutines(ctx),
+		GoroutinesStart: goroutines, GoroutinesIdle: r.watcher.figures(ctx).goroutines,
 		Descriptors: idle.Descriptors, Threads: idle.Threads,
 	}
 }

@@ -91,12 +91,12 @@ func (r *run) sample(ctx context.Context, began time.Time) (all []Moment) {
 	defer again.Stop()
 	for {
 		seen, err := r.watcher.look()
-		goroutines := r.watcher.goroutines(ctx)
+		said := r.watcher.figures(ctx)
 		if ctx.Err() != nil {
 			return all
 		}
 		if err == nil && seen.RSS > 0 {
-			all = append(all, Moment{seconds(time.Since(began)), r.swarm.Connected(), seen.RSS >> 10, seen.Descriptors, goroutines})
+			all = append(all, Moment{seconds(time.Since(began)), r.swarm.Connected(), seen.RSS >> 10, seen.Descriptors, said.goroutines, said.sessions})
 		}
 		select {
 		case <-again.C:
@@ -147,6 +147,10 @@ func (r *run) judge(s *SoakReport) {
 	grown("memory (KB)", func(m Moment) float64 { return float64(m.RSS) }, 8<<10)
 	grown("descriptors", func(m Moment) float64 { return float64(m.Descriptors) }, 16)
 	grown("goroutines", func(m Moment) float64 { return float64(m.Goroutines) }, 32)
+	// Sessions outlive their connections; only then do the oldest go as fast as new ones come.
+	if s.Samples[third].Second > r.o.ResumeWindow.Seconds() {
+		grown("sessions", func(m Moment) float64 { return float64(m.Sessions) }, 16)
+	}
 	s.Flat = &flat
 }
 

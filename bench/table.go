@@ -2,6 +2,8 @@ package bench
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/parleyhq/parley/bench/record"
@@ -14,6 +16,7 @@ func (r *Report) Table() string {
 		r.Scenario, r.URL, r.Protocol, r.Machine.System, r.Machine.CPUs, r.Started.Format("2006-01-02 15:04 MST"))
 	t.connections(r)
 	t.messages(r.Messages)
+	t.slow(r.Slow)
 	t.storm(r.Storm)
 	t.soak(r.Soak)
 	t.faults(r)
@@ -90,6 +93,39 @@ func (t *table) storm(s *StormReport) {
 	t.known("server CPU per return", "%.1f µs", s.CPU)
 }
 
+func (t *table) slow(s *SlowReport) {
+	if s == nil {
+		return
+	}
+	t.linef("receivers", "%d that keep up, %d that take %d bytes a second; %d rounds without them, %d with",
+		s.Receivers, s.Slow, s.SlowRate, s.Rounds, s.Rounds)
+	t.latency("  healthy, without", s.Without)
+	t.latency("  healthy, with", s.With)
+	t.linef("  with : without", "p50 × %.3f   p99 × %.3f", s.RatioP50, s.RatioP99)
+	if s.RSSWithout > 0 {
+		t.linef("server memory, at most", "%d KB without, %d KB with: %+d KB; queues of the slow may hold %d KB",
+			s.RSSWithout, s.RSSWith, s.RSSWith-s.RSSWithout, s.Configured)
+	}
+	if s.SocketsWithout > 0 {
+		t.linef("system's socket memory", "%d KB without, %d KB with: %+d KB", s.SocketsWithout, s.SocketsWith, s.SocketsWith-s.SocketsWithout)
+	}
+	t.linef("a slow one took", "%.0f bytes a second", s.SlowGot)
+	t.linef("the slow were cut", "%s; the server says: %s", counts(s.Closed), counts(s.ServerEnded))
+	t.linef("messages left out for them", "%d, of which they know %d", s.Skipped, s.SkippedTold)
+}
+
+// counts lists how often what happened.
+func counts(all map[string]int64) string {
+	if len(all) == 0 {
+		return "never"
+	}
+	var list []string
+	for _, what := range slices.Sorted(maps.Keys(all)) {
+		list = append(list, fmt.Sprintf("%d × %s", all[what], what))
+	}
+	return strings.Join(list, ", ")
+}
+
 func (t *table) soak(s *SoakReport) {
 	if s == nil {
 		return
@@ -97,8 +133,8 @@ func (t *table) soak(s *SoakReport) {
 	t.linef("connections replaced", "%d", s.Replaced)
 	if n := len(s.Samples); n > 0 {
 		first, last := s.Samples[0], s.Samples[n-1]
-		t.linef("server at the start", "%d KB, %d descriptors, %d goroutines", first.RSS, first.Descriptors, first.Goroutines)
-		t.linef("server at the end", "%d KB, %d descriptors, %d goroutines", last.RSS, last.Descriptors, last.Goroutines)
+		t.linef("server at the start", "%d KB, %d descriptors, %d goroutines, %d sessions", first.RSS, first.Descriptors, first.Goroutines, first.Sessions)
+		t.linef("server at the end", "%d KB, %d descriptors, %d goroutines, %d sessions", last.RSS, last.Descriptors, last.Goroutines, last.Sessions)
 	}
 	switch {
 	case s.Flat == nil:

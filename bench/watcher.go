@@ -43,28 +43,52 @@ func (w *watcher) look() (proc.Sample, error) {
 	return seen, err
 }
 
-// goroutines asks a Parley how many it has; 0 when it does not say.
-func (w *watcher) goroutines(ctx context.Context) int {
+// figures is what a Parley says of itself.
+type figures struct {
+	goroutines int
+	sessions   int              // with a connection or without
+	ended      map[string]int64 // connections, by reason
+	skipped    int64            // messages left out for receivers that were behind
+}
+
+// figures asks the server; all is zero when it does not say.
+func (w *watcher) figures(ctx context.Context) figures {
+	f := figures{ended: map[string]int64{}}
 	if w.metrics == "" {
-		return 0
+		return f
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.metrics, http.NoBody)
 	if err != nil {
-		return 0
+		return f
 	}
 	resp, err := w.client.Do(req)
 	if err != nil {
-		return 0
+		return f
 	}
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
-		if n, ok := strings.CutPrefix(lines.Text(), "go_goroutines "); ok {
-			f, _ := strconv.ParseFloat(n, 64) // 0 is the answer for what cannot be read
-			return int(f)
+		if name, value, ok := strings.Cut(lines.Text(), " "); ok {
+			n, _ := strconv.ParseFloat(value, 64) // 0 is the answer for what cannot be read
+			f.take(name, n)
 		}
 	}
-	return 0
+	return f
+}
+
+// take adds one line of the Prometheus text format.
+func (f *figures) take(name string, n float64) {
+	name, labels, _ := strings.Cut(name, "{")
+	switch name {
+	case "go_goroutines":
+		f.goroutines = int(n)
+	case "parley_connections", "parley_sessions_detached":
+		f.sessions += int(n)
+	case "parley_messages_skipped_total":
+		f.skipped += int64(n)
+	case "parley_connections_ended_total":
+		f.ended[strings.TrimSuffix(strings.TrimPrefix(labels, `reason="`), `"}`)] += int64(n)
+	}
 }
 
 func (w *watcher) close() { w.client.CloseIdleConnections() }

@@ -16,6 +16,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
@@ -48,9 +49,12 @@ type Client struct {
 	link     *link
 	open     bool // the link has answered connect
 	session  string
+	producer string // who numbers what is published here
 	token    string
 	channels map[string]*channel
 	places   map[string]*place
+	kept     map[string]uint32 // the QoS of what the session wants and nobody here does yet
+	reads    map[string]uint64
 	direct   []*Subscription
 	outbox   outbox
 }
@@ -65,7 +69,8 @@ func New(rawURL string, options ...Option) (*Client, error) {
 	c := &Client{
 		config: defaults(), url: address, kick: make(chan struct{}, 1),
 		state: State{Status: Connecting}, changed: make(chan struct{}),
-		channels: make(map[string]*channel), places: make(map[string]*place),
+		channels: make(map[string]*channel), places: make(map[string]*place), kept: make(map[string]uint32),
+		reads: make(map[string]uint64), producer: "p-" + rand.Text(),
 	}
 	for _, o := range options {
 		o(&c.config)

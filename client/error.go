@@ -16,6 +16,7 @@ type Error struct {
 	Status     int    // the HTTP status that says the same; 0 when no server said it
 	Retry      protocol.Retry
 	RetryAfter time.Duration // how long to wait before a retry, at least
+	next       uint64        // of out_of_sequence: the number the server wants
 }
 
 // Errors of the client itself.
@@ -53,7 +54,7 @@ func (e *Error) Is(target error) bool {
 func fromWire(e *parleyv1.Error) *Error {
 	return &Error{
 		Code: e.GetCode(), Message: e.GetMessage(), Status: int(e.GetNumber()),
-		Retry: protocol.Retry(e.GetRetry()), RetryAfter: milliseconds(e.GetRetryAfterMs()),
+		Retry: protocol.Retry(e.GetRetry()), RetryAfter: milliseconds(e.GetRetryAfterMs()), next: e.GetNext(),
 	}
 }
 

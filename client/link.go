@@ -1,9 +1,7 @@
 package client
 
 import (
-	"bufio"
 	"context"
-	"net"
 	"sync"
 	"time"
 
@@ -29,6 +27,7 @@ type link struct {
 	asks       map[uint64]*ask
 	retryAfter time.Duration // the server wants us to stay away for so long
 	leaving    string
+	listed     bool      // connect named all subscriptions
 	refused    *Error    // the answer to connect
 	since      time.Time // when that was answered; zero before
 
@@ -42,15 +41,13 @@ type ask struct {
 	until  time.Time
 }
 
-// newLink takes conn over, and r, which holds what was read beyond the
-// handshake. expire is called when an ask may have waited too long.
-func newLink(ctx context.Context, conn net.Conn, r *bufio.Reader, codec protocol.ClientCodec, expire func(*link)) *link {
+// newLink takes a connection over whose handshake is done. expire is called when an ask may have waited too long.
+func newLink(ctx context.Context, line socket.Config, codec protocol.ClientCodec, expire func(*link)) *link {
 	l := &link{codec: codec, silence: connectTimeout, asks: make(map[uint64]*ask), acks: make(map[string]uint64)}
 	begun := make(chan struct{})
-	l.Socket = socket.New(ctx, socket.Config{
-		Conn: conn, Reader: r, Binary: codec.Binary(), More: l.acknowledgements,
-		Alarm: func() { <-begun; expire(l) },
-	})
+	line.Binary, line.More = codec.Binary(), l.acknowledgements
+	line.Alarm = func() { <-begun; expire(l) }
+	l.Socket = socket.New(ctx, line)
 	close(begun)
 	return l
 }
@@ -67,13 +64,20 @@ func (l *link) read() ([]*parleyv1.Reply, error) {
 // send queues a command.
 func (l *link) send(c *parleyv1.Command) { l.Send(l.codec.AppendCommand(nil, c)) }
 
-// ack acknowledges everything of topic up to seq, together with whatever is
+// ack acknowledges everything of a topic up to seq, together with whatever is
 // acknowledged until the next write.
 func (l *link) ack(topic string, seq uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.acks[topic] = seq
 	l.Rouse()
+}
+
+// ackShared says that one message of a group was handled, or could not be.
+func (l *link) ackShared(m Message, failed bool) {
+	l.send(&parleyv1.Command{Command: &parleyv1.Command_Ack{
+		Ack: &parleyv1.Ack{Topic: m.Topic, Seq: m.Seq, Share: m.Share, Failed: failed},
+	}})
 }
 
 func (l *link) acknowledgements() [][]byte {

@@ -27,7 +27,18 @@ type Message struct {
 	Payload json.RawMessage // JSON text
 	Data    []byte          // any bytes, instead of Payload
 	Headers map[string]string
+	// Share is the group that the message came through, and Attempt how many
+	// members had it before.
+	Share   string
+	Attempt int
+	// Retained tells that it is the topic's last value, from before the
+	// subscription.
+	Retained bool
 }
+
+// Position returns the message's place in its topic, to be stored together with
+// the work it caused: see StoredPosition.
+func (m Message) Position() Position { return Position{Epoch: m.Epoch, Seq: m.Seq} }
 
 // Decode reads the payload into v, which is a pointer.
 func (m Message) Decode(v any) error {
@@ -42,6 +53,7 @@ func fromWireMessage(m *parleyv1.Message) Message {
 		Topic: m.GetTopic(), Seq: m.GetSeq(), Prev: m.GetPrev(), Epoch: m.GetEpoch(), ID: m.GetId(),
 		Type: m.GetType(), From: m.GetFrom(), Time: time.UnixMilli(m.GetTime()),
 		Payload: m.GetPayload(), Data: m.GetData(), Headers: m.GetHeaders(),
+		Share: m.GetShare(), Attempt: int(m.GetAttempt()), Retained: m.GetRetained(),
 	}
 }
 

@@ -17,10 +17,13 @@ type config struct {
 	fresh    bool // token may give a new one each time it is asked
 	ticket   bool // token gives one-use tickets: ask for every connection
 	device   string
+	expiry   time.Duration
+	clean    bool
 	headers  http.Header
 	tls      *tls.Config
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
 	json     bool
+	compress bool
 	messages int
 	bytes    int
 	random   func() float64
@@ -54,8 +57,19 @@ func WithTicketFunc(f func(context.Context) (string, error)) Option {
 	return func(c *config) { c.token, c.fresh, c.ticket = f, true, true }
 }
 
-// WithDevice names this device for its user.
+// WithDevice names this device among those of its user. With a name, what is
+// subscribed to at QoS 1 or 2 outlives the program: the server keeps it for days
+// (WithExpiry), and when a program with the same device of the same user
+// subscribes again, it gets what it had not acknowledged. Two programs must not
+// use one name: the later takes the session over and the earlier is closed.
 func WithDevice(name string) Option { return func(c *config) { c.device = name } }
+
+// WithExpiry is for how long the server keeps the session after the connection;
+// it may keep it shorter.
+func WithExpiry(d time.Duration) Option { return func(c *config) { c.expiry = d } }
+
+// WithCleanStart forgets what an earlier program with the same device left.
+func WithCleanStart() Option { return func(c *config) { c.clean = true } }
 
 // WithHeader adds headers to the handshake.
 func WithHeader(h http.Header) Option { return func(c *config) { c.headers = h } }
@@ -71,6 +85,11 @@ func WithNetDial(f func(ctx context.Context, network, addr string) (net.Conn, er
 // WithJSON speaks JSON only, which is easier to watch on the wire. Otherwise
 // the client prefers Protobuf where the server does too.
 func WithJSON() Option { return func(c *config) { c.json = true } }
+
+// WithCompression asks the server to compress messages both ways
+// (permessage-deflate), which it may decline. Less goes over the network, and
+// both sides work more: worth it on slow or metered lines.
+func WithCompression() Option { return func(c *config) { c.compress = true } }
 
 // WithOutbox bounds what may wait for an answer: 5,000 publishes and calls of
 // 8 MiB together without this option.
@@ -97,7 +116,9 @@ type interest struct {
 	since    *Position
 	qos      uint32
 	presence func(Presence)
+	receipts func(Receipt)
 	gap      func(Gap)
+	stored   func(ctx context.Context, topic string) (Position, error)
 	buffer   int
 }
 
@@ -105,7 +126,20 @@ type interest struct {
 // Without it a subscription begins now. Not for filters with wildcards.
 func Since(p Position) SubscribeOption { return func(i *interest) { i.since = &p } }
 
-// QoS 1 and 2 acknowledge each message after its handler has returned.
+// StoredPosition makes each message of a topic take effect once, also over
+// several lives of the program: the handler stores Message.Position together
+// with the work, in one transaction, and load returns what was stored last (the
+// zero Position when there is nothing). It is asked before the subscription
+// begins, which then goes on behind it. Use it with QoS(2). Not for patterns and
+// groups.
+func StoredPosition(load func(ctx context.Context, topic string) (Position, error)) SubscribeOption {
+	return func(i *interest) { i.stored = load }
+}
+
+// QoS 1 and 2 acknowledge each message after its handler has returned. With
+// WithDevice, what was not acknowledged comes again after a restart of the
+// program: at QoS 1 a message may be handled twice then; StoredPosition makes
+// it once.
 func QoS(n uint32) SubscribeOption { return func(i *interest) { i.qos = n } }
 
 // WithPresence tells f who comes and goes.
@@ -131,10 +165,12 @@ type publication struct {
 }
 
 // Key makes a repeat harmless: the same key from the same user is stored once.
-// Every message has one, made up unless given.
+// The server remembers keys for a while only, minutes unless set otherwise.
 func Key(k string) PublishOption { return func(p *publication) { p.key = k } }
 
-// PublishQoS asks for a quality of service.
+// PublishQoS asks for a quality of service, 1 without it. At 0 the message is
+// not numbered: it costs the server a little less, and may be stored twice when
+// the connection breaks and it remembers no keys for the topic.
 func PublishQoS(n uint32) PublishOption { return func(p *publication) { p.qos = n } }
 
 // Header adds a header.

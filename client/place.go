@@ -22,6 +22,7 @@ type place struct {
 	held       []Message
 	own        map[uint64]struct{} // published here without echo: they never arrive
 	open       []task              // handed out and not acknowledged, oldest first
+	handled    uint64              // everything up to it is
 	gap        Position            // the last one that was told
 }
 
@@ -34,7 +35,7 @@ type task struct {
 // moveTo goes on after p, whatever lies before it.
 func (t *place) moveTo(p Position) {
 	if p.Epoch != t.epoch {
-		t.seen = 0
+		t.seen, t.handled = 0, 0
 		t.open = nil
 	}
 	t.epoch, t.seq, t.known = p.Epoch, p.Seq, true
@@ -101,6 +102,7 @@ func (t *place) done(seq uint64) (upTo uint64, grown bool) {
 		upTo, grown = t.open[0].seq, true
 		t.open = t.open[1:]
 	}
+	t.handled = max(t.handled, upTo)
 	return upTo, grown
 }
 

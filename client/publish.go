@@ -16,9 +16,13 @@ const defaultCall = 10 * time.Second
 
 // Publish sends v, which becomes JSON unless it is a []byte, and returns the
 // server's answer. While there is no connection it waits; a message that may
-// have been sent before a break is sent again and stored once. When ctx ends
-// first, a message that was not sent yet is withdrawn and one that was may
-// still be stored.
+// have been sent before a break is sent again and stored once, and so is one
+// that the server refuses for now. When ctx ends first, a message that was not
+// sent yet is withdrawn and one that was may still be stored.
+//
+// Messages are numbered, per topic, for as long as the client lives: the server
+// stores each once and in the order of the calls, whatever breaks between. What
+// has to be stored once over several lives of a program needs a Key.
 func (c *Client) Publish(ctx context.Context, topic, typ string, v any, options ...PublishOption) (Published, error) {
 	p, err := c.PublishAsync(topic, typ, v, options...)
 	if err != nil {
@@ -31,12 +35,13 @@ func (c *Client) Publish(ctx context.Context, topic, typ string, v any, options 
 // the calls. It fails when v is no JSON, the outbox is full, or the client is
 // closed.
 func (c *Client) PublishAsync(topic, typ string, v any, options ...PublishOption) (*Pending, error) {
-	var p publication
+	p := publication{qos: 1}
 	for _, o := range options {
 		o(&p)
 	}
-	if p.key == "" {
-		p.key = rand.Text()
+	keyed := p.key != ""
+	if !keyed {
+		p.key = rand.Text() // for a server that keeps no numbers
 	}
 	m := &parleyv1.Publish{
 		Topic: topic, Type: typ, Key: p.key, Qos: p.qos, Headers: p.headers,
@@ -56,7 +61,8 @@ func (c *Client) PublishAsync(topic, typ string, v any, options ...PublishOption
 		m.Payload = text
 	}
 	size := len(m.GetPayload()) + len(m.GetData()) + len(topic)
-	pending, err := c.post(&parleyv1.Command{Command: &parleyv1.Command_Publish{Publish: m}}, size, true)
+	command := &parleyv1.Command{Command: &parleyv1.Command_Publish{Publish: m}}
+	pending, err := c.post(&entry{command: command, size: size + overhead, again: true, keyed: keyed})
 	if err != nil {
 		return nil, fmt.Errorf("publish on %s: %w", topic, err)
 	}
@@ -166,15 +172,6 @@ func (c *Client) Presence(ctx context.Context, topic string) ([]Member, error) {
 	return members, nil
 }
 
-// Read tells the others on a topic how far was read, if there is a connection.
-func (c *Client) Read(topic string, seq uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.open {
-		c.link.send(&parleyv1.Command{Command: &parleyv1.Command_Read{Read: &parleyv1.Read{Topic: topic, Seq: seq}}})
-	}
-}
-
 // Position returns the newest message of a topic that was handed out: a Since
 // for later. ok is false for a topic that was not heard of.
 func (c *Client) Position(topic string) (p Position, ok bool) {
@@ -234,7 +231,7 @@ func (p *Pending) wait(ctx context.Context) (*parleyv1.Reply, error) {
 
 // request posts a command and waits for its answer.
 func (c *Client) request(ctx context.Context, what string, command *parleyv1.Command, size int, again bool) (*parleyv1.Reply, error) {
-	p, err := c.post(command, size, again)
+	p, err := c.post(&entry{command: command, size: size + overhead, again: again})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
@@ -242,8 +239,8 @@ func (c *Client) request(ctx context.Context, what string, command *parleyv1.Com
 	return p.wait(ctx)
 }
 
-// post puts a command into the outbox.
-func (c *Client) post(command *parleyv1.Command, size int, again bool) (*Pending, error) {
+// post puts an entry into the outbox.
+func (c *Client) post(e *entry) (*Pending, error) {
 	p := &Pending{c: c, done: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -251,17 +248,17 @@ func (c *Client) post(command *parleyv1.Command, size int, again bool) (*Pending
 		return nil, errors.Join(ErrClosed, c.err)
 	}
 	p.id = c.number()
-	command.Id = p.id
-	err := c.outbox.add(&entry{command: command, size: size + overhead, again: again, answer: func(r *parleyv1.Reply, err error) {
+	e.command.Id = p.id
+	e.answer = func(r *parleyv1.Reply, err error) {
 		p.reply, p.err = r, err
-		if m := command.GetPublish(); err == nil && m != nil && m.Echo != nil && !m.GetEcho() {
+		if m := e.command.GetPublish(); err == nil && m != nil && m.Echo != nil && !m.GetEcho() {
 			if t := c.places[m.GetTopic()]; t != nil {
 				t.mine(r.GetPublished().GetPosition().GetSeq())
 			}
 		}
 		close(p.done)
-	}})
-	if err != nil {
+	}
+	if err := c.outbox.add(e); err != nil {
 		return nil, err
 	}
 	c.pump()
@@ -276,14 +273,4 @@ func (c *Client) pump() {
 	for e := c.outbox.next(); e != nil; e = c.outbox.next() {
 		c.link.send(e.command)
 	}
-}
-
-// handled notes that a handler is done with d.
-func (c *Client) handled(d delivery) {
-	if d.place == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.acknowledge(d)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 )
@@ -36,6 +37,8 @@ func (c *Client) receive(l *link, r *parleyv1.Reply) {
 		c.came(Presence{Topic: r.Joined.GetTopic(), User: r.Joined.GetUser(), Joined: true})
 	case *parleyv1.Reply_Left:
 		c.came(Presence{Topic: r.Left.GetTopic(), User: r.Left.GetUser()})
+	case *parleyv1.Reply_Receipt:
+		c.receipt(fromWireReceipt(r.Receipt))
 	case *parleyv1.Reply_Leaving:
 		l.leaving = r.Leaving.GetReason()
 		l.retryAfter = milliseconds(r.Leaving.GetRetryAfterMs())
@@ -60,12 +63,11 @@ func (c *Client) answered(l *link, id uint64, r *parleyv1.Reply) {
 		a.answer(r, err)
 		return
 	}
-	if e := c.outbox.take(id); e != nil {
-		e.answer(r, err)
-		c.pump()
+	refusal, ok := errors.AsType[*Error](err)
+	if c.outbox.byID[id] != nil {
+		c.conclude(l, id, r, refusal)
 		return
 	}
-	refusal, ok := errors.AsType[*Error](err)
 	if !ok {
 		return // the answer to a command that was given up
 	}
@@ -77,6 +79,42 @@ func (c *Client) answered(l *link, id uint64, r *parleyv1.Reply) {
 		}
 	}
 	c.trouble(refusal)
+}
+
+// conclude takes the answer to something in the outbox.
+func (c *Client) conclude(l *link, id uint64, r *parleyv1.Reply, refusal *Error) {
+	e, paused, wait := c.outbox.settle(id, refusal)
+	switch {
+	case paused != nil:
+		c.later(l, wait, func() {
+			c.outbox.restart(paused)
+			c.pump()
+		})
+	case e == nil: // it is sent again
+	case refusal != nil:
+		e.answer(nil, refusal)
+	default:
+		e.answer(r, nil)
+	}
+	c.pump()
+}
+
+// later calls f after a while, with the lock held, if l is still the link.
+func (c *Client) later(l *link, wait time.Duration, f func()) {
+	c.running.Go(func() {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-l.Done():
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.link == l {
+			f()
+		}
+	})
 }
 
 // place returns where a topic stands, as far as is known.
@@ -100,9 +138,15 @@ func (c *Client) place(name string) *place {
 // message finds out where a live message belongs: to the handlers, behind a
 // repair, or nowhere because it is known.
 func (c *Client) message(m Message) {
-	if m.Seq == 0 || strings.HasPrefix(m.Topic, "$") && c.channels[m.Topic] == nil {
+	switch {
+	case m.Share != "":
+		c.shared(m)
+		return
+	case m.Seq == 0 || strings.HasPrefix(m.Topic, "$") && c.channels[m.Topic] == nil:
 		c.dispatch(nil, m)
 		return
+	case c.config.device != "" && !c.following(m.Topic):
+		return // the session wants it, nobody here follows it yet: unacknowledged, it comes again
 	}
 	t := c.place(m.Topic)
 	if m.Epoch != "" && t.epoch != "" && m.Epoch != t.epoch {
@@ -110,7 +154,10 @@ func (c *Client) message(m Message) {
 	}
 	t.epoch = cmp.Or(t.epoch, m.Epoch)
 	switch {
-	case m.Seq <= t.seen: // a duplicate
+	case m.Seq <= t.seen: // a duplicate; its acknowledgement may be lost
+		if m.Seq <= t.handled {
+			c.link.ack(m.Topic, t.handled)
+		}
 	case t.repairing:
 		t.hold(m)
 	case t.misses(&m):
@@ -123,6 +170,7 @@ func (c *Client) message(m Message) {
 
 func (c *Client) take(t *place, m Message) {
 	t.took(&m)
+	m.Epoch = cmp.Or(m.Epoch, t.epoch) // its position is to be stored
 	c.dispatch(t, m)
 }
 
@@ -148,7 +196,7 @@ func (c *Client) dispatch(t *place, m Message) {
 		t.begin(m.Seq, len(wanted))
 	}
 	for _, s := range wanted {
-		c.deliver(s, delivery{m, t})
+		c.deliver(s, delivery{m: m, place: t})
 	}
 }
 
@@ -174,16 +222,6 @@ func (c *Client) enqueue(s *Subscription, d delivery) {
 		c.acknowledge(d)
 		c.leave(s)
 		s.end(ErrSlow)
-	}
-}
-
-// acknowledge notes that a handler is done with d.
-func (c *Client) acknowledge(d delivery) {
-	if d.place == nil {
-		return
-	}
-	if seq, grown := d.place.done(d.m.Seq); grown && c.open {
-		c.link.ack(d.place.topic, seq)
 	}
 }
 
@@ -250,7 +288,7 @@ func (c *Client) release(l *link, t *place) {
 func (c *Client) recoverWildcards(l *link) {
 	var missed []*place
 	for name, t := range c.places {
-		if c.channels[name] == nil && t.known {
+		if c.channels[name] == nil && t.known && !c.resumes(name) {
 			missed = append(missed, t)
 		}
 	}
@@ -307,6 +345,7 @@ func (c *Client) askHistory(l *link, name string, after Position, answer func(Pa
 func (c *Client) moved(name string, p Position) {
 	t := c.place(name)
 	t.moveTo(p)
+	delete(c.reads, name)
 	c.tellGap(name, p)
 }
 

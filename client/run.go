@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"time"
@@ -100,7 +99,7 @@ func (c *Client) connection() ending {
 	if err != nil {
 		return ending{err: err, reason: err.Error()}
 	}
-	conn, r, codec, err := c.dial(ctx)
+	line, codec, err := c.dial(ctx)
 	if err != nil {
 		e := ending{err: err, reason: err.Error()}
 		if refused, ok := errors.AsType[*Error](err); ok {
@@ -108,7 +107,7 @@ func (c *Client) connection() ending {
 		}
 		return e
 	}
-	l := newLink(c.ctx, conn, r, codec, c.expire)
+	l := newLink(c.ctx, line, codec, c.expire)
 	c.mu.Lock()
 	c.link = l
 	c.hello(l, token)
@@ -138,7 +137,8 @@ func (c *Client) credentials(ctx context.Context) (string, error) {
 	return token, nil
 }
 
-func (c *Client) dial(ctx context.Context) (net.Conn, *bufio.Reader, protocol.ClientCodec, error) {
+// dial returns a connection whose handshake is done, and what it agreed on.
+func (c *Client) dial(ctx context.Context) (line socket.Config, codec protocol.ClientCodec, err error) {
 	names := []string{protocol.NameProtobuf, protocol.NameJSON}
 	if c.config.json {
 		names = names[1:]
@@ -149,17 +149,25 @@ func (c *Client) dial(ctx context.Context) (net.Conn, *bufio.Reader, protocol.Cl
 		TLSConfig: c.config.tls, NetDial: c.config.dial,
 		OnStatusError: func(_ int, _ []byte, r io.Reader) { refused = readRefusal(r) },
 	}
+	if c.config.compress {
+		d.Extensions = socket.Offer()
+	}
 	conn, r, handshake, err := d.Dial(ctx, c.url)
 	if refused != nil {
-		return nil, nil, nil, refused
+		return line, nil, refused
 	}
 	if err != nil {
-		return nil, nil, nil, err
+		return line, nil, err
 	}
+	deflate, err := socket.Agreed(handshake.Extensions)
+	if err != nil {
+		return line, nil, errors.Join(err, conn.Close())
+	}
+	line = socket.Config{Conn: conn, Reader: r, Deflate: deflate}
 	if handshake.Protocol == protocol.NameProtobuf {
-		return conn, r, protocol.Protobuf{}, nil
+		return line, protocol.Protobuf{}, nil
 	}
-	return conn, r, protocol.JSON{}, nil
+	return line, protocol.JSON{}, nil
 }
 
 // readRefusal reads why the server refused a handshake; nil when it does not
@@ -221,7 +229,7 @@ func (c *Client) lose(l *link, err error) ending {
 	}
 	c.link, c.open = nil, false
 	for _, ch := range c.channels {
-		ch.live, ch.again = false, false
+		ch.live, ch.again, ch.resumed = false, false, false
 	}
 	for _, t := range c.places {
 		t.lost()
@@ -254,9 +262,18 @@ func judge(err error) (ending, ws.StatusCode) {
 
 // hello says who this is and what it wants, in the first frame.
 func (c *Client) hello(l *link, token string) {
-	connect := &parleyv1.Connect{Token: token, Session: c.session, Device: c.config.device}
-	for _, ch := range c.channels {
-		connect.Subscriptions = append(connect.Subscriptions, ch.wire(c.places[ch.filter]))
+	connect := &parleyv1.Connect{
+		Token: token, Session: c.session, Device: c.config.device, Producer: c.producer,
+		ExpirySeconds: uint64(max(c.config.expiry, 0) / time.Second),
+		Clean:         c.config.clean && c.session == "",
+	}
+	if l.listed = c.config.device == "" || c.session != ""; l.listed { // else the session may want more than is known here
+		for _, ch := range c.channels {
+			connect.Subscriptions = append(connect.Subscriptions, ch.wire(c.places[ch.filter]))
+		}
+		for filter, qos := range c.kept {
+			connect.Subscriptions = append(connect.Subscriptions, &parleyv1.Subscribe{Topic: filter, Qos: qos})
+		}
 	}
 	command := &parleyv1.Command{Command: &parleyv1.Command_Connect{Connect: connect}}
 	c.ask(l, command, func(r *parleyv1.Reply, err error) {
@@ -274,17 +291,24 @@ func (c *Client) hello(l *link, token string) {
 func (c *Client) welcome(l *link, answer *parleyv1.Connected) {
 	c.open, l.since = true, time.Now()
 	c.session = answer.GetSession()
+	c.outbox.numbered = answer.GetProducer() != nil
 	l.silence = 0
 	if s := answer.GetPingSeconds(); s > 0 {
 		l.silence = time.Duration(s)*time.Second + pingGrace
 	}
+	clear(c.kept)
 	for _, s := range answer.GetSubscriptions() {
-		if ch := c.channels[s.GetTopic()]; ch != nil {
+		switch ch := c.channels[s.GetTopic()]; {
+		case ch != nil && l.listed:
 			c.subscribed(ch, s)
-		} else {
+		case ch != nil: // the session had it, and was not told yet how it is wanted now
+		case c.config.device != "" && s.GetError() == nil && s.GetQos() > 0:
+			c.kept[s.GetTopic()] = s.GetQos()
+		case s.GetError() == nil:
 			c.unsubscribe(l, s.GetTopic())
 		}
 	}
+	c.tellReads(l)
 	c.recoverWildcards(l)
 	for _, ch := range c.channels {
 		if !ch.live {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
@@ -27,12 +27,26 @@ type channel struct {
 	asked    *Position // what was last asked
 	askedID  uint64    // the command that did
 	again    bool      // refused for now: a timer asks again
+	resumed  bool      // the server goes on behind what was acknowledged
+	receipts bool
+
+	group string       // of $share/group/filter
+	inner topic.Filter // what the group shares
+}
+
+func newChannel(filter string) *channel {
+	ch := &channel{filter: filter}
+	if rest, ok := strings.CutPrefix(filter, "$share/"); ok {
+		group, inner, _ := strings.Cut(rest, "/")
+		ch.group, ch.inner = group, topic.Filter(inner)
+	}
+	return ch
 }
 
 func (ch *channel) wildcard() bool { return topic.Filter(ch.filter).Wildcard() }
 
 func (ch *channel) covers(name string) bool {
-	return ch.filter == name || ch.wildcard() && topic.Filter(ch.filter).Matches(topic.Name(name))
+	return ch.filter == name || ch.group == "" && ch.wildcard() && topic.Filter(ch.filter).Matches(topic.Name(name))
 }
 
 // wire returns the command. t is the topic's place, if there is one.
@@ -41,7 +55,7 @@ func (ch *channel) wire(t *place) *parleyv1.Subscribe {
 	if t != nil && t.known && !ch.wildcard() {
 		ch.asked = t.since()
 	}
-	s := &parleyv1.Subscribe{Topic: ch.filter, Qos: ch.qos, Presence: ch.presence}
+	s := &parleyv1.Subscribe{Topic: ch.filter, Qos: ch.qos, Presence: ch.presence, Receipts: ch.receipts}
 	if ch.asked != nil {
 		s.Since = &parleyv1.Position{Epoch: ch.asked.Epoch, Seq: ch.asked.Seq}
 	}
@@ -53,7 +67,9 @@ type Subscription struct {
 	c        *Client
 	topic    string
 	interest interest
-	handler  func(Message)
+	handler  func(context.Context, Message) error
+	ctx      context.Context // ends with the subscription
+	stop     context.CancelFunc
 	queue    chan delivery
 	ready    chan struct{} // closed with the server's first answer
 	ended    chan struct{}
@@ -68,55 +84,106 @@ type Subscription struct {
 }
 
 // delivery is a message on its way to a handler. place is set when it is to be
-// acknowledged.
+// acknowledged, and left when it came through a group: then it is acknowledged
+// alone, when as many handlers are done with it.
 type delivery struct {
 	m     Message
 	place *place
+	left  *int
 }
 
 // Subscribe calls handler with what is published on a topic, or on all topics
 // of a filter with the wildcards + (one level) and # (the rest). It returns
 // when the server has agreed; the subscription then lasts over reconnects. With
 // a nil handler the messages are read with Messages.
+//
+// With $share/group/filter each message goes to one member of the group.
 func (c *Client) Subscribe(ctx context.Context, filter string, handler func(Message), options ...SubscribeOption) (*Subscription, error) {
-	s := &Subscription{
-		c: c, topic: filter, handler: handler, interest: interest{buffer: 1024},
-		ready: make(chan struct{}), ended: make(chan struct{}),
+	s := c.subscription(filter, options)
+	if handler != nil {
+		s.handler = func(_ context.Context, m Message) error { handler(m); return nil }
 	}
+	return c.begin(ctx, s)
+}
+
+// Process is Subscribe for work that may fail: a message is acknowledged when
+// handler has returned nil, so it belongs to QoS 1 and 2. After an error the
+// same message is handed over again, at growing intervals up to half a minute,
+// and those behind it wait; in a group it goes to another member instead. The
+// handler's context ends with the subscription.
+func (c *Client) Process(
+	ctx context.Context, filter string, handler func(context.Context, Message) error, options ...SubscribeOption,
+) (*Subscription, error) {
+	s := c.subscription(filter, append([]SubscribeOption{QoS(1)}, options...))
+	s.handler = handler
+	return c.begin(ctx, s)
+}
+
+func (c *Client) subscription(filter string, options []SubscribeOption) *Subscription {
+	s := &Subscription{c: c, topic: filter, interest: interest{buffer: 1024}, ready: make(chan struct{}), ended: make(chan struct{})}
+	s.ctx, s.stop = context.WithCancel(c.ctx)
 	for _, o := range options {
 		o(&s.interest)
 	}
-	parsed, err := topic.ParseFilter(filter)
-	if err != nil {
-		return nil, fmt.Errorf("subscribe to %q: %w", filter, err)
-	}
-	if parsed.Wildcard() && s.interest.since != nil {
-		return nil, fmt.Errorf("subscribe to %q: a position belongs to one topic, leave Since out", filter)
-	}
 	s.queue = make(chan delivery, s.interest.buffer)
-	if err := c.join(s); err != nil {
-		return nil, err
+	return s
+}
+
+// begin subscribes s and waits until the server has agreed.
+func (c *Client) begin(ctx context.Context, s *Subscription) (*Subscription, error) {
+	err := s.locate(ctx)
+	if err == nil {
+		err = c.join(s)
+	}
+	if err != nil {
+		s.stop()
+		return nil, fmt.Errorf("subscribe to %q: %w", s.topic, err)
 	}
 	select {
 	case <-s.ready:
 		return s, nil
 	case <-s.ended:
-		return nil, fmt.Errorf("subscribe to %q: %w", filter, s.Err())
+		return nil, fmt.Errorf("subscribe to %q: %w", s.topic, s.Err())
 	case <-ctx.Done():
 		s.Unsubscribe()
-		return nil, fmt.Errorf("subscribe to %q: %w", filter, ctx.Err())
+		return nil, fmt.Errorf("subscribe to %q: %w", s.topic, ctx.Err())
 	}
+}
+
+// locate checks the filter and finds out where to begin.
+func (s *Subscription) locate(ctx context.Context) error {
+	parsed, err := topic.ParseFilter(s.topic)
+	if err != nil {
+		return err
+	}
+	i := &s.interest
+	if i.since == nil && i.stored == nil {
+		return nil
+	}
+	if parsed.Wildcard() || strings.HasPrefix(s.topic, "$share/") {
+		return errors.New("a position belongs to one topic, leave Since and StoredPosition out")
+	}
+	if i.stored == nil {
+		return nil
+	}
+	at, err := i.stored(ctx, s.topic)
+	if err != nil {
+		return fmt.Errorf("the stored position: %w", err)
+	}
+	if at != (Position{}) {
+		i.since = &at
+	}
+	return nil
 }
 
 // Direct calls handler with what is sent to this user, connection or role
 // rather than to a topic. It needs no subscription at the server. With a nil
 // handler the messages are read with Messages.
 func (c *Client) Direct(handler func(Message)) (*Subscription, error) {
-	s := &Subscription{
-		c: c, topic: "$", handler: handler, interest: interest{buffer: 1024},
-		ready: make(chan struct{}), ended: make(chan struct{}),
+	s := c.subscription("$", nil)
+	if handler != nil {
+		s.handler = func(_ context.Context, m Message) error { handler(m); return nil }
 	}
-	s.queue = make(chan delivery, s.interest.buffer)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ctx.Err() != nil {
@@ -138,14 +205,17 @@ func (c *Client) join(s *Subscription) error {
 	ch := c.channels[s.topic]
 	shared := ch != nil || c.places[s.topic] != nil
 	if ch == nil {
-		ch = &channel{filter: s.topic}
+		ch = newChannel(s.topic)
+		delete(c.kept, s.topic)
 		c.channels[s.topic] = ch
 	}
 	presence := s.interest.presence != nil
-	news := len(ch.subs) == 0 || s.interest.qos > ch.qos || presence && !ch.presence
+	receipts := s.interest.receipts != nil
+	news := len(ch.subs) == 0 || s.interest.qos > ch.qos || presence && !ch.presence || receipts && !ch.receipts
 	ch.subs = append(ch.subs, s)
 	ch.qos = max(ch.qos, s.interest.qos)
 	ch.presence = ch.presence || presence
+	ch.receipts = ch.receipts || receipts
 	if !shared {
 		ch.since = s.interest.since
 	} else if s.interest.since != nil {
@@ -186,10 +256,11 @@ func (c *Client) subscribed(ch *channel, answer *parleyv1.Subscribed) {
 		c.refused(ch, fromWire(e))
 		return
 	}
-	ch.live = true
-	if p := answer.GetPosition(); p != nil && !ch.wildcard() {
+	ch.live, ch.resumed = true, answer.GetResumed()
+	if p := answer.GetPosition(); p != nil && !ch.wildcard() && ch.group == "" && !(ch.resumed && ch.asked == nil) {
 		c.settle(ch, fromWirePosition(p), answer.GetRecovered())
 	}
+	c.acknowledgeAgain(ch)
 	for _, s := range ch.subs {
 		s.begun()
 	}
@@ -204,7 +275,7 @@ func (c *Client) settle(ch *channel, newest Position, recovered bool) {
 		from = *ch.asked
 	}
 	if !t.known && from.Seq > 0 {
-		t.seen = from.Seq // whoever subscribes from there has it
+		t.seen, t.handled = from.Seq, from.Seq // whoever subscribes from there has it
 	}
 	if ch.asked != nil && recovered {
 		t.epoch = newest.Epoch
@@ -213,10 +284,10 @@ func (c *Client) settle(ch *channel, newest Position, recovered bool) {
 		}
 		return
 	}
-	first, seen := t.epoch == "", t.seen
+	first, seen, handled := t.epoch == "", t.seen, t.handled
 	t.moveTo(newest)
 	if first && from.Epoch == newest.Epoch {
-		t.seen = seen
+		t.seen, t.handled = seen, handled
 	}
 	if from.Seq > 0 {
 		c.tellGap(t.topic, newest)
@@ -235,18 +306,8 @@ func (c *Client) refused(ch *channel, err *Error) {
 	c.trouble(err)
 	ch.live, ch.again = true, true // as good as answered, until asked again
 	l := c.link
-	wait := err.RetryAfter + time.Duration(c.config.random()*float64(subscribeAgain))
-	c.running.Go(func() {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-l.Done():
-			return
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.link == l && c.channels[ch.filter] == ch {
+	c.later(l, err.RetryAfter+time.Duration(c.config.random()*float64(subscribeAgain)), func() {
+		if c.channels[ch.filter] == ch {
 			c.subscribe(l, ch)
 		}
 	})
@@ -265,6 +326,18 @@ func (c *Client) drop(ch *channel) {
 			delete(c.places, name)
 		}
 	}
+}
+
+// following reports whether the server has answered a subscription that covers a
+// topic. What comes before that answer belongs to an earlier one, and is not all
+// there is.
+func (c *Client) following(name string) bool {
+	for _, ch := range c.channels {
+		if ch.live && ch.covers(name) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Client) covered(name string) bool {
@@ -310,69 +383,6 @@ func (c *Client) leave(s *Subscription) {
 	}
 }
 
-// Err returns why the subscription ended, or nil while it has not.
-func (s *Subscription) Err() error {
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
-	return s.err
-}
-
-// Done is closed when the subscription has ended; Err then tells why.
-func (s *Subscription) Done() <-chan struct{} { return s.ended }
-
-// Messages returns what arrives, one after the other, for a subscription
-// without a handler. The sequence ends with ctx or with the subscription; a
-// loop that was left can be begun again.
-func (s *Subscription) Messages(ctx context.Context) iter.Seq[Message] {
-	return func(yield func(Message) bool) {
-		for {
-			select {
-			case d := <-s.queue:
-				more := yield(d.m)
-				s.c.handled(d)
-				if !more {
-					return
-				}
-			case <-s.ended:
-				return
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
-}
-
-// start begins the handler's goroutine. The lock is held.
-func (s *Subscription) start() {
-	if s.handler != nil {
-		s.c.running.Go(s.work)
-	}
-}
-
-func (s *Subscription) work() {
-	for {
-		select {
-		case d := <-s.queue:
-			if s.over() {
-				return
-			}
-			s.handler(d.m)
-			s.c.handled(d)
-		case <-s.ended:
-			return
-		}
-	}
-}
-
-func (s *Subscription) over() bool {
-	select {
-	case <-s.ended:
-		return true
-	default:
-		return false
-	}
-}
-
 // begun notes the server's answer. The lock is held.
 func (s *Subscription) begun() {
 	if !s.answered && s.err == nil {
@@ -390,6 +400,7 @@ func (s *Subscription) end(err error) {
 	s.err = err
 	s.held = nil
 	close(s.ended)
+	s.stop()
 	for {
 		select {
 		case d := <-s.queue:

@@ -8,7 +8,7 @@ import (
 )
 
 // MaxEncoders is how many different encodings one delivery can have.
-const MaxEncoders = 8
+const MaxEncoders = 14
 
 // Encoder turns what is delivered into the bytes of one wire form. Slot tells
 // it from all others and is less than MaxEncoders. Encode may be called
@@ -26,6 +26,9 @@ type Delivery struct {
 	Event   *parleyv1.Reply  // joined, left, ping …
 	// Droppable marks what a receiver under pressure can do without.
 	Droppable bool
+	// Kept tells that the history of its topic has the message: who cannot take
+	// it now finds it there.
+	Kept bool
 	// Shape is how a message is queued; nil as usual. Only messages have one.
 	Shape *Shape
 

@@ -23,13 +23,20 @@ const (
 	PressureLatest
 	// PressureSample keeps the newest of each interval.
 	PressureSample
+	// PressureSpill queues what there is room for and refuses the rest: who
+	// delivers remembers where it stopped, and goes on from the log when the
+	// receiver has room again. Nothing is lost while the log keeps it.
+	PressureSpill
 )
 
 // Pressures is how many there are.
-const Pressures = int(PressureSample) + 1
+const Pressures = int(PressureSpill) + 1
 
 func pressures() []string {
-	return []string{PressureDisconnect: "disconnect", PressureDropOldest: "drop-oldest", PressureLatest: "latest-by-key", PressureSample: "sample"}
+	return []string{
+		PressureDisconnect: "disconnect", PressureDropOldest: "drop-oldest", PressureLatest: "latest-by-key",
+		PressureSample: "sample", PressureSpill: "spill",
+	}
 }
 
 // String returns the name that the configuration uses.

@@ -35,11 +35,27 @@ type Message struct {
 	// Key makes a repeated publish of the same publisher harmless. Never sent
 	// to receivers.
 	Key string
+	// Producer, when set, numbers what it publishes on each topic: N is this
+	// message's number, from 1 without holes. A producer is one client of one
+	// user; ProducerEpoch grows with each connection that takes it over, so that
+	// what an older one still sends is refused. Never sent to receivers.
+	Producer      string
+	ProducerEpoch uint64
+	N             uint64
+	// Mark grows with every message that the engine places, whatever its topic;
+	// 0 where the engine has no such order. Never sent to receivers.
+	Mark uint64
 	// Retain keeps the message as its topic's last value.
 	Retain bool
 	// ExpiresAt is the Unix millisecond after which the message is no longer
 	// delivered; 0 means never.
 	ExpiresAt int64
+	// Retained, Share and Attempt belong to a copy made for one receiver: it is
+	// handed over as the topic's last value, or as a member of the group Share,
+	// after Attempt others had it.
+	Retained bool
+	Share    string
+	Attempt  uint32
 	// Except is the session that must not receive it (the sender's own, when
 	// it asked for no echo); empty for none.
 	Except string
@@ -56,7 +72,7 @@ func (m *Message) Expired(now time.Time) bool {
 // Size returns the bytes the message takes in a queue or a log, near enough
 // to account for it.
 func (m *Message) Size() int {
-	n := 160 + len(m.ID) + len(m.Topic) + len(m.Type) + len(m.From) + len(m.Payload) + len(m.Key)
+	n := 240 + len(m.ID) + len(m.Topic) + len(m.Type) + len(m.From) + len(m.Payload) + len(m.Key) + len(m.Producer)
 	for k, v := range m.Headers {
 		n += 32 + len(k) + len(v)
 	}

@@ -65,6 +65,7 @@ func Wire(m *message.Message) *parleyv1.Message {
 	w := &parleyv1.Message{
 		Topic: m.Topic, Seq: m.Seq, Prev: m.Prev, Epoch: m.Epoch, Id: m.ID,
 		Type: m.Type, From: m.From, Time: m.Time, Headers: m.Headers,
+		Share: m.Share, Attempt: m.Attempt, Retained: m.Retained,
 	}
 	if m.Binary {
 		w.Data = m.Payload

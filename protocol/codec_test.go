@@ -161,6 +161,7 @@ func TestAppendMessageIsAReply(t *testing.T) {
 			From: rapid.String().Draw(t, "from"), Epoch: rapid.String().Draw(t, "epoch"), Seq: rapid.Uint64().Draw(t, "seq"),
 			Prev: rapid.Uint64().Draw(t, "prev"), Time: rapid.Int64().Draw(t, "time"), Binary: rapid.Bool().Draw(t, "binary"),
 			Headers: rapid.MapOfN(rapid.String(), rapid.String(), 0, 3).Draw(t, "headers"), Payload: []byte(`{"a":[1,2]}`),
+			Share: rapid.String().Draw(t, "share"), Attempt: rapid.Uint32().Draw(t, "attempt"), Retained: rapid.Bool().Draw(t, "retained"),
 		}
 		want := &parleyv1.Reply{Reply: &parleyv1.Reply_Message{Message: protocol.Wire(m)}}
 		for _, c := range []interface {

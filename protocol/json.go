@@ -142,6 +142,14 @@ func (JSON) AppendMessage(dst []byte, m *message.Message) []byte {
 		dst = appendStrings(dst, m.Headers)
 	}
 	dst = appendText(dst, `,"epoch":`, m.Epoch)
+	dst = appendText(dst, `,"share":`, m.Share)
+	if m.Attempt > 0 {
+		dst = append(dst, `,"attempt":`...)
+		dst = strconv.AppendUint(dst, uint64(m.Attempt), 10)
+	}
+	if m.Retained {
+		dst = append(dst, `,"retained":true`...)
+	}
 	return append(dst, '}', '}')
 }
 

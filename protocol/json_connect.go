@@ -26,6 +26,8 @@ func (s *scanner) connect() *parleyv1.Connect {
 			c.Clean = s.bool()
 		case "producer":
 			c.Producer = s.string()
+		case "expiry_seconds":
+			c.ExpirySeconds = s.uint(64)
 		case "subscriptions":
 			s.array(func() { c.Subscriptions = append(c.Subscriptions, s.subscribe()) })
 		default:
@@ -50,6 +52,8 @@ func (s *scanner) subscribe() *parleyv1.Subscribe {
 			c.Since = s.position()
 		case "presence":
 			c.Presence = s.bool()
+		case "receipts":
+			c.Receipts = s.bool()
 		default:
 			s.skip()
 		}
@@ -136,6 +140,8 @@ func appendConnected(dst []byte, c *parleyv1.Connected) ([]byte, bool) {
 	}
 	dst = append(dst, `,"expires_in_ms":`...)
 	dst = strconv.AppendUint(dst, c.GetExpiresInMs(), 10)
+	dst = append(dst, `,"expiry_seconds":`...)
+	dst = strconv.AppendUint(dst, c.GetExpirySeconds(), 10)
 	return append(dst, '}'), true
 }
 
@@ -153,6 +159,9 @@ func appendSubscribed(dst []byte, c *parleyv1.Subscribed) ([]byte, bool) {
 	dst = strconv.AppendBool(dst, c.GetRecovered())
 	dst = append(dst, `,"qos":`...)
 	dst = strconv.AppendUint(dst, uint64(c.GetQos()), 10)
+	if c.GetResumed() {
+		dst = append(dst, `,"resumed":true`...)
+	}
 	return append(dst, '}'), true
 }
 

@@ -17,16 +17,7 @@ func (s *scanner) fastCommand(name string, c *parleyv1.Command) bool {
 		c.Command = &parleyv1.Command_Publish{Publish: p}
 	case "ack":
 		a := &parleyv1.Ack{}
-		s.object(func(key string) {
-			switch {
-			case key == "topic" && !s.null():
-				a.Topic = s.string()
-			case key == "seq" && !s.null():
-				a.Seq = s.uint(64)
-			case key != "topic" && key != "seq":
-				s.skip()
-			}
-		})
+		s.object(func(key string) { s.ackField(a, key) })
 		c.Command = &parleyv1.Command_Ack{Ack: a}
 	case "connect":
 		c.Command = &parleyv1.Command_Connect{Connect: s.connect()}
@@ -39,6 +30,24 @@ func (s *scanner) fastCommand(name string, c *parleyv1.Command) bool {
 		return false
 	}
 	return true
+}
+
+func (s *scanner) ackField(a *parleyv1.Ack, key string) {
+	if s.null() {
+		return
+	}
+	switch key {
+	case "topic":
+		a.Topic = s.string()
+	case "seq":
+		a.Seq = s.uint(64)
+	case "share":
+		a.Share = s.string()
+	case "failed":
+		a.Failed = s.bool()
+	default:
+		s.skip()
+	}
 }
 
 func (s *scanner) publishField(p *parleyv1.Publish, key string) {

@@ -43,6 +43,8 @@ var (
 	Internal      = Reason{"internal", 500, 4003, RetryLater}
 	Overloaded    = Reason{"overloaded", 503, 4004, RetryLater}
 	Timeout       = Reason{"timeout", 504, 4003, RetryLater}
+	OutOfSequence = Reason{"out_of_sequence", 409, 4102, RetryNow}
+	Fenced        = Reason{"fenced", 409, 4501, RetryNever}
 )
 
 // Reasons of ends only.
@@ -65,7 +67,7 @@ func Reasons() []Reason {
 	return []Reason{
 		BadRequest, Unauthorized, TokenExpired, Forbidden, NotFound, Conflict, TooLarge,
 		RateLimited, LimitReached, NotAllowed, NeedsUpgrade, Unimplemented, Internal, Overloaded,
-		Timeout, Draining, SlowConsumer, PingTimeout, ConnectTimeout, IdleTimeout, TakenOver,
+		Timeout, OutOfSequence, Fenced, Draining, SlowConsumer, PingTimeout, ConnectTimeout, IdleTimeout, TakenOver,
 		Disconnected, ErrorBudget, BadProtocol, Closed, Lost,
 	}
 }
@@ -76,6 +78,7 @@ type Error struct {
 	Reason
 	Message    string
 	RetryAfter time.Duration
+	Next       uint64 // of OutOfSequence: the number that has to come
 	cause      error
 }
 
@@ -107,7 +110,7 @@ func (e *Error) After(d time.Duration) *Error {
 // Wire returns e as the client sees it.
 func (e *Error) Wire() *parleyv1.Error {
 	return &parleyv1.Error{
-		Code: e.Code, Number: uint32(e.HTTP), Message: e.Message,
+		Code: e.Code, Number: uint32(e.HTTP), Message: e.Message, Next: e.Next,
 		Retry: string(e.Retry), RetryAfterMs: uint64(max(e.RetryAfter, 0).Milliseconds()),
 	}
 }

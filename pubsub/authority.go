@@ -22,8 +22,15 @@ func (s *Service) Decide(f topic.Filter, a auth.Authorizer) {
 }
 
 // Authorize tells whether who may do action on a topic or filter. The error
-// is fit for the client.
+// is fit for the client. With $share/group/filter the filter decides; dead
+// letters are for those who manage the topic they come from.
 func (s *Service) Authorize(ctx context.Context, who auth.Identity, action auth.Action, f topic.Filter) error {
+	if _, inner, err := topic.ParseShare(string(f)); err == nil {
+		f = inner
+	}
+	if source, ok := deadSource(string(f)); ok && action != auth.ActionPublish {
+		f, action = topic.Filter(source), auth.ActionManage
+	}
 	err := ask(ctx, s.authorizer(f), who, action, f)
 	if err == nil {
 		return nil

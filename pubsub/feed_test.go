@@ -64,19 +64,37 @@ type inbox struct {
 	mu   sync.Mutex
 	more chan struct{}
 	got  []*hub.Delivery
+
+	ended error
 }
 
 func newInbox() *inbox { return &inbox{more: make(chan struct{})} }
 
-func (in *inbox) Deliver(d *hub.Delivery) {
+func (in *inbox) Deliver(d *hub.Delivery) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.got = append(in.got, d)
 	close(in.more)
 	in.more = make(chan struct{})
+	return true
 }
 
-func (in *inbox) Ready(ctx context.Context) error { return ctx.Err() }
+func (in *inbox) Ready(func()) bool { return true }
+
+func (in *inbox) Ended(_ *pubsub.Feed, err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.ended = err
+	close(in.more)
+	in.more = make(chan struct{})
+}
+
+// why returns why the feed ended by itself.
+func (in *inbox) why() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.ended
+}
 
 func (in *inbox) all() []*hub.Delivery {
 	in.mu.Lock()
@@ -123,9 +141,7 @@ func subscribe(t *testing.T, s *pubsub.Service, filter string, since *message.Po
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := feed.Run(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	feed.Start()
 	return in, feed, start
 }
 
@@ -368,9 +384,8 @@ func TestAHistoryThatBeginsAnew(t *testing.T) {
 		for i := range 300 { // more than can wait
 			publish(t, s, "a", fmt.Sprint(i))
 		}
-		if err := feed.Run(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		feed.Start()
+		synctest.Wait()
 		publish(t, s, "a", "300")
 		got := in.all()
 		if len(got) != 302 || got[0].Event.GetGap() == nil || feed.Sent() != 301 {
@@ -399,9 +414,7 @@ func TestLastValuesWhileMoreIsPublished(t *testing.T) {
 			publish(t, s, "a", "2")
 			publish(t, s, "a", "3", retain)
 			publish(t, s, "a", "4")
-			if err := feed.Run(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			feed.Start()
 			publish(t, s, "a", "5")
 			if got := payloads(in.all()); !slices.Equal(got, []string{"1", "2", "3", "4", "5"}) {
 				t.Errorf("got %q", got)
@@ -424,8 +437,12 @@ func TestMoreThanCanWait(t *testing.T) {
 		for i := range n {
 			publish(t, s, "a", fmt.Sprint(i+1))
 		}
-		err = feed.Run(t.Context())
+		feed.Start()
 		publish(t, s, "a", "after")
+		in.until(t, "what was published last", func(got []*hub.Delivery) bool {
+			return in.why() != nil || slices.Contains(payloads(got), "after")
+		})
+		err = in.why()
 		return in, err
 	}
 	for _, tc := range []struct{ history, messages, gaps int }{{n, n + 1, 0}, {10, 11, 1}} {

@@ -22,6 +22,8 @@ import (
 	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/presence"
 	"github.com/parleyhq/parley/protocol"
+	"github.com/parleyhq/parley/pubsub/receipts"
+	"github.com/parleyhq/parley/store"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -32,6 +34,12 @@ const MaxHistory = 1000
 // request must not make a node hold megabytes.
 const MaxHistoryBytes = 512 << 10
 
+// defaultWindow is how much may be unacknowledged unless Config.Window says more.
+const defaultWindow = 256
+
+// maxKey is the longest key of a publish, in bytes.
+const maxKey = 256
+
 // Config is what a Service is made of. Broker and Authorizer are required.
 type Config struct {
 	Broker     broker.Broker
@@ -39,7 +47,19 @@ type Config struct {
 	Topics     []Pattern
 	Default    *Settings // nil: DefaultSettings
 	Grace      time.Duration
-	Log        *slog.Logger
+	// Groups keeps how far groups of consumers have got; nil: they last as long
+	// as they have members, and a minute longer.
+	Groups store.Groups
+	// Window is how many messages a subscription with QoS 1 may have handed over
+	// and not acknowledged: 256.
+	Window int
+	// RecentBytes is about what the messages may take that are kept at hand for
+	// those who come back: 32 MiB.
+	RecentBytes int64
+	// Receipts keeps how far people have got, where the settings ask for it. nil:
+	// within the process.
+	Receipts store.Receipts
+	Log      *slog.Logger
 }
 
 // Direct receives what is sent to people and connections rather than to a
@@ -56,10 +76,18 @@ type Service struct {
 	rules    auth.Authorizer
 	settings *topic.Tree[Settings]
 	fallback Settings
-	shaped   bool // some settings have a shape
+	window   int
+	recent   *hub.Recent
+	again    *hub.Shape // of what is handed over from the log
+	reads    reads
+	readers  readers
+	groups   groups
+	store    store.Groups    // nil when there is none
+	base     context.Context // of reading; set by Start
 	log      *slog.Logger
 	direct   Direct
 	watchers watchers
+	receipts *receipts.Book
 
 	mu    sync.RWMutex // guards trees
 	trees topic.Tree[auth.Authorizer]
@@ -84,13 +112,17 @@ func New(c Config) (*Service, error) {
 			return nil, fallback.check()
 		}
 	}
+	if err := supports(c.Broker, c.Topics, fallback); err != nil {
+		return nil, err
+	}
 	s := &Service{broker: c.Broker, hub: hub.New(), rules: c.Authorizer, settings: tree, fallback: fallback, log: cmp.Or(c.Log, slog.Default())}
 	s.fallback = s.fallback.shaped()
-	s.shaped = s.fallback.shape != nil
-	for _, p := range c.Topics {
-		s.shaped = s.shaped || p.shaped().shape != nil
-	}
+	s.store = c.Groups
+	s.window = cmp.Or(c.Window, defaultWindow)
+	s.recent = hub.NewRecent(cmp.Or(c.RecentBytes, 32<<20))
+	s.again = &hub.Shape{Pressure: hub.PressureSpill}
 	s.presence = presence.New(c.Grace, presenceEvents{s})
+	s.receipts = newBook(s, c.Receipts)
 	s.entropy.MonotonicEntropy = ulid.Monotonic(rand.Reader, 0)
 	return s, nil
 }
@@ -98,11 +130,17 @@ func New(c Config) (*Service, error) {
 // Start begins delivery; direct messages go to d. What runs ends when ctx
 // does, and Wait returns when it has.
 func (s *Service) Start(ctx context.Context, d Direct) error {
-	s.direct = d
+	s.direct, s.base = d, ctx
 	if err := s.broker.Start(s); err != nil {
 		return err
 	}
 	s.background.Go(func() { s.presence.Run(ctx) })
+	s.background.Go(func() { s.receipts.Run(ctx) })
+	s.background.Go(func() {
+		<-ctx.Done()
+		s.readers.close()
+		s.groups.close()
+	})
 	return nil
 }
 
@@ -111,6 +149,9 @@ func (s *Service) Wait() { s.background.Wait() }
 
 // Settings returns how a topic behaves.
 func (s *Service) Settings(name topic.Name) Settings {
+	if source, ok := deadSource(string(name)); ok {
+		name = topic.Name(source)
+	}
 	if v, ok := s.settings.Best(name); ok {
 		return v
 	}
@@ -135,8 +176,8 @@ func (s *Service) Publish(p Publication, done func(broker.Result, error)) {
 	now := time.Now()
 	m.Time = now.UnixMilli()
 	m.ID = s.newID(now)
-	if len(m.Key) > 256 {
-		done(broker.Result{}, protocol.BadRequest.Errorf("publish: the key has %d bytes, at most 256", len(m.Key)))
+	if len(m.Key) > maxKey {
+		done(broker.Result{}, protocol.BadRequest.Errorf("publish: the key has %d bytes, at most %d", len(m.Key), maxKey))
 		return
 	}
 	s.published.Add(1)
@@ -150,9 +191,18 @@ func (s *Service) optionsOf(name topic.Name, ephemeral bool) broker.Options {
 }
 
 func brokerError(err error) error {
+	var hole *broker.SequenceError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &hole):
+		refusal := protocol.OutOfSequence.Errorf("publish: %w", err)
+		refusal.Next = hole.Next
+		return refusal
+	case errors.Is(err, broker.ErrFenced):
+		return protocol.Fenced.Errorf("publish: %w: use another producer id", err)
+	case errors.Is(err, broker.ErrFailed):
+		return protocol.Internal.Hide(err, "this node's disk failed: nothing more can be stored here")
 	case errors.Is(err, broker.ErrClosed):
 		return protocol.Draining.Hide(err, "this node is shutting down: connect again")
 	case errors.Is(err, broker.ErrOverloaded):
@@ -182,11 +232,22 @@ func (s *Service) HandleMessage(m *message.Message) {
 	if name := topic.Name(m.Topic); isDirect(m.Topic) {
 		s.delivered.Add(uint64(s.direct.DeliverDirect(name, d)))
 	} else {
-		if s.shaped {
-			d.Shape = s.Settings(name).shape
+		set := s.Settings(name)
+		d.Shape = set.shape
+		if d.Kept = m.Seq > 0 && set.keeps(); d.Kept {
+			s.recent.Extend(m.Topic, m.Epoch, m.Prev, func() *hub.Delivery { return s.kept(d) })
 		}
 		s.delivered.Add(uint64(s.hub.Deliver(name, d)))
 	}
+}
+
+// kept is d as it is handed over from the log: the same, if its topic spills
+// anyway, so that both are encoded once.
+func (s *Service) kept(d *hub.Delivery) *hub.Delivery {
+	if d.Shape != nil && d.Shape.Pressure == hub.PressureSpill && d.Shape.BatchDelay == 0 {
+		return d
+	}
+	return &hub.Delivery{Message: d.Message, Kept: true, Shape: s.again}
 }
 
 // Names of direct topics. They are delivered without subscribing.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/parleyhq/parley/broker"
 	"github.com/parleyhq/parley/hub"
+	"github.com/parleyhq/parley/pubsub/receipts"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -17,18 +18,31 @@ type Settings struct {
 	// 0 keeps nothing: a receiver that was away begins from now.
 	History    int
 	HistoryAge time.Duration
+	// HistoryBytes is about how much each topic keeps; 0: no limit of its own.
+	HistoryBytes int64
+	// Durable topics are on a disk: what was accepted outlives the process, and
+	// what their people missed is read from there. Sync says when a message
+	// counts as accepted; SyncAlways unless set.
+	Durable bool
+	Sync    Sync
 	// KeyWindow is how long the key of a publish is remembered, so that a
 	// repeat of it is stored once. 0: 5 minutes.
 	KeyWindow time.Duration
+	// Keys is for how many publishes of a topic at most. 0: 10,000.
+	Keys int
+	// Receipts says what the people on a topic are told about how far the
+	// others have got: nothing unless set.
+	Receipts receipts.Mode
 	// NoPresence leaves the topics out of presence: nobody can ask who is
 	// there. Worth it for topics with a great many receivers.
 	NoPresence bool
 	// AtMostOnce gives every subscription QoS 0, whatever it asks for.
-	// Without it the highest is 1.
+	// Without it the highest is 2.
 	AtMostOnce bool
 	// Pressure is what happens to messages for a receiver that does not take
-	// them as fast as they come: hub.PressureDisconnect unless set. It is told
-	// what it was not sent.
+	// them as fast as they come: hub.PressureDisconnect unless set, and for
+	// durable topics hub.PressureSpill in its place. It is told what it was not
+	// sent.
 	Pressure hub.Pressure
 	// SampleEvery is the interval of hub.PressureSample. 0: a second.
 	SampleEvery time.Duration
@@ -51,6 +65,9 @@ const maxBatchDelay = 10 * time.Second
 
 // shaped returns s with its shape, for what differs from the usual.
 func (s Settings) shaped() Settings {
+	if s.Durable && s.Pressure == hub.PressureDisconnect {
+		s.Pressure = hub.PressureSpill
+	}
 	if s.Pressure != hub.PressureDisconnect || s.BatchDelay > 0 {
 		s.shape = &hub.Shape{
 			Pressure: s.Pressure, Every: cmp.Or(s.SampleEvery, time.Second), Header: cmp.Or(s.PressureKey, "key"),
@@ -77,8 +94,12 @@ func (s Settings) check() error {
 	switch {
 	case s.History < 0 || s.HistoryAge < 0 || s.KeyWindow < 0:
 		return fmt.Errorf("history, its age and the key window cannot be negative")
+	case !s.Receipts.Valid():
+		return fmt.Errorf("there are no receipts of the kind %d", s.Receipts)
 	case int(s.Pressure) >= hub.Pressures:
 		return fmt.Errorf("there is no pressure policy %d", s.Pressure)
+	case s.Pressure == hub.PressureSpill && s.History == 0:
+		return fmt.Errorf("what spills is read from the history, and there is none: set History and HistoryAge, for example 1,000 and 1h")
 	case s.SampleEvery < 0 || s.BatchBytes < 0 || s.BatchDelay < 0:
 		return fmt.Errorf("an interval, a delay and a number of bytes cannot be negative")
 	case s.BatchDelay > maxBatchDelay:
@@ -88,7 +109,7 @@ func (s Settings) check() error {
 	case s.History > 0 && s.HistoryAge == 0:
 		return fmt.Errorf("a history of %d messages needs an age: set HistoryAge, for example 5m", s.History)
 	}
-	return nil
+	return s.checkDurable()
 }
 
 // defaultKeyWindow outlasts the retries of a client that was cut off.
@@ -99,11 +120,14 @@ func (s Settings) MaxQoS() uint32 {
 	if s.AtMostOnce {
 		return 0
 	}
-	return 1
+	return 2
 }
 
 func (s Settings) options(ephemeral bool) broker.Options {
-	return broker.Options{History: s.History, HistoryAge: s.HistoryAge, KeyWindow: cmp.Or(s.KeyWindow, defaultKeyWindow), Ephemeral: ephemeral}
+	return broker.Options{
+		History: s.History, HistoryAge: s.HistoryAge, HistoryBytes: s.HistoryBytes,
+		KeyWindow: cmp.Or(s.KeyWindow, defaultKeyWindow), Keys: s.Keys, Durability: s.durability(), Ephemeral: ephemeral,
+	}
 }
 
 func settingsTree(patterns []Pattern) (*topic.Tree[Settings], error) {

@@ -187,6 +187,7 @@ part_scenarios() {
 	"$work/parley" bench fanout --connections "$BURST" --messages "$MESSAGES" --in-flight 32
 	"$work/parley" bench one-to-one --topics "$TOPICS" --messages "$((MESSAGES * 100))"
 	"$work/parley" bench storm --connections "$BURST"
+	"$work/parley" bench slow || echo "  slow: see above" >&2 # a busy machine is reason enough
 	"$work/parley" bench soak --duration 15s
 }
 

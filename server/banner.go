@@ -42,6 +42,9 @@ func (s *Server) banner() {
 	} else {
 		line("REST", "%s%s/docs", s.URL(), pathREST)
 	}
+	for _, p := range s.ports {
+		line(p.name, "%s", p.listener.Addr())
+	}
 	data, err := filepath.Abs(s.dir.Path())
 	if err != nil {
 		data = s.dir.Path()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -52,6 +53,7 @@ func (b *buffer) String() string {
 type running struct {
 	t      *testing.T
 	URL    string
+	ports  func(name string) net.Addr
 	out    buffer
 	log    buffer
 	client *http.Client
@@ -81,7 +83,7 @@ func start(t *testing.T, cfg config.Config) *running {
 	var stop, force context.Context
 	stop, r.stop = context.WithCancel(context.Background())
 	force, r.force = context.WithCancel(context.Background())
-	r.URL = "http://" + s.Addr().String()
+	r.URL, r.ports = "http://"+s.Addr().String(), s.PortAddr
 	go func() { r.ended <- s.Run(stop, force) }()
 	t.Cleanup(func() {
 		if err := r.end(); err != nil {

@@ -49,7 +49,7 @@ func identifyRequest(c *gin.Context) {
 // statusOf is how a request was answered. Gin does not see what is written once a
 // connection is taken over, and says 200.
 func statusOf(c *gin.Context) int {
-	if status := c.Writer.Status(); status != http.StatusOK || c.FullPath() != pathLive {
+	if status := c.Writer.Status(); status != http.StatusOK || c.FullPath() != pathLive && c.FullPath() != pathMQTT {
 		return status
 	}
 	return http.StatusSwitchingProtocols

@@ -35,7 +35,10 @@ func measure(r prometheus.Registerer) gin.HandlerFunc {
 		started := time.Now()
 		c.Next()
 		route := c.FullPath()
-		if route == "" {
+		switch route {
+		case pathSSE, pathPoll:
+			return // how long those take says how long nothing happened
+		case "":
 			route = "none"
 		}
 		seconds.WithLabelValues(route, strconv.Itoa(statusOf(c))).Observe(time.Since(started).Seconds())

@@ -15,6 +15,9 @@ import (
 // Paths of the standalone server that tools rely on.
 const (
 	pathLive    = "/ws"
+	pathSSE     = "/sse"
+	pathPoll    = "/poll"
+	pathMQTT    = "/mqtt"
 	pathSDK     = "/sdk/parley.js"
 	pathTicket  = "/ticket"
 	pathREST    = "/api/v1"
@@ -24,10 +27,6 @@ const (
 )
 
 func (s *Server) routes(registry *prometheus.Registry) (http.Handler, error) {
-	api, err := s.live.REST(parley.RESTConfig{Keys: s.cfg.APIKeys, Prefix: pathREST})
-	if err != nil {
-		return nil, err
-	}
 	r := gin.New()
 	r.HandleMethodNotAllowed = true
 	proxies := make([]string, len(s.cfg.TrustedProxies))
@@ -50,9 +49,15 @@ func (s *Server) routes(registry *prometheus.Registry) (http.Handler, error) {
 		r.GET("/", s.welcome)
 		r.NoRoute(s.nothing)
 	}
-	r.GET(pathLive, identify, s.live.Handler())
+	for _, d := range s.doors {
+		if d.mount == nil {
+			continue
+		}
+		if err := d.mount(r, identify); err != nil {
+			return nil, fmt.Errorf("%s: %w", d.name, err)
+		}
+	}
 	r.POST(pathTicket, identify, s.live.TicketHandler())
-	r.Any(pathREST+"/*path", gin.WrapH(api))
 	sdk := gin.WrapH(parley.SDK())
 	r.GET(pathSDK, sdk)
 	r.HEAD(pathSDK, sdk)
@@ -64,8 +69,8 @@ func (s *Server) routes(registry *prometheus.Registry) (http.Handler, error) {
 
 // welcome stands at / when there is no community.
 func (s *Server) welcome(c *gin.Context) {
-	c.String(http.StatusOK, "Parley %s is running on %s.\n\nSocket   %s\nREST     %s/docs\nHealth   %s\n",
-		parley.Version(), s.cfg.Node, pathLive, pathREST, pathReady)
+	c.String(http.StatusOK, "Parley %s is running on %s.\n\nSocket   %s\nEvents   %s\nREST     %s/docs\nHealth   %s\n",
+		parley.Version(), s.cfg.Node, pathLive, pathSSE, pathREST, pathReady)
 }
 
 func (s *Server) nothing(c *gin.Context) {

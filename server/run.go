@@ -53,6 +53,8 @@ func newHTTP(handler http.Handler, log *slog.Logger) *http.Server {
 func (s *Server) Run(ctx, force context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
+	broken := make(chan error, len(s.ports))
+	s.servePorts(broken)
 	s.banner()
 	s.log.Info("listening", "address", s.listener.Addr().String(), "node", s.cfg.Node)
 
@@ -69,6 +71,8 @@ func (s *Server) Run(ctx, force context.Context) error {
 		s.log.Info("shutting down", "at_most", s.cfg.Shutdown.Timeout.String())
 	case err := <-served:
 		running = false
+		failed = fmt.Errorf("serve: %w", err)
+	case err := <-broken:
 		failed = fmt.Errorf("serve: %w", err)
 	}
 	s.health.draining.Store(true)
@@ -88,8 +92,8 @@ func (s *Server) Run(ctx, force context.Context) error {
 	return err
 }
 
-// release gives back what was opened. Sockets first, because http.Server knows
-// nothing of them and their clients need the time; then requests; then what the
+// release gives back what was opened. Nobody is let in any more; then sockets,
+// because http.Server knows nothing of them and their clients need the time; then requests; then what the
 // handlers of both needed; the folder last, so that the next process finds
 // everything closed.
 func (s *Server) release(ctx context.Context) error {
@@ -99,8 +103,9 @@ func (s *Server) release(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("%s: %w", what, err))
 		}
 	}
+	note("ports", s.closePorts())
 	if s.live != nil {
-		note("connections", s.live.Shutdown(ctx))
+		note("connections", s.live.Shutdown(ctx)) // and the broker with them
 	}
 	if s.http != nil {
 		err := s.http.Shutdown(ctx)
@@ -114,6 +119,9 @@ func (s *Server) release(ctx context.Context) error {
 	}
 	if s.app != nil {
 		note("community", s.app.Close())
+	}
+	if s.engine.data != nil {
+		note("store", s.engine.data.Close(ctx))
 	}
 	if s.lock != nil {
 		note("data folder", s.lock.Release())

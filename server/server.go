@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,12 +36,17 @@ type Server struct {
 	log      *slog.Logger
 	dir      datadir.Dir
 	listener net.Listener
+	engine   engine
 	live     *parley.Live
 	app      *community.App // nil when it is turned off
 	first    community.FirstStart
 	health   *health
 	http     *http.Server
 	lock     *datadir.Lock
+
+	doors     []door
+	ports     []port         // those of the doors that are open
+	accepting sync.WaitGroup // on the ports
 }
 
 // Open takes the data folder, opens every part and begins to listen. On an
@@ -66,6 +72,9 @@ func Open(ctx context.Context, cfg config.Config, o Options) (_ *Server, err err
 	}
 	registry := newRegistry(cfg.Node)
 	if err := s.openLive(registry); err != nil {
+		return nil, err
+	}
+	if err := s.openDoors(ctx); err != nil {
 		return nil, err
 	}
 	if cfg.Community {
@@ -102,13 +111,15 @@ func (s *Server) openLive(registry *prometheus.Registry) error {
 	if err != nil {
 		return err
 	}
-	engine, err := openBroker(s.cfg.Broker, s.log)
-	if err != nil {
+	if s.engine, err = openEngine(s.cfg.Broker, s.dir, s.log); err != nil {
 		return err
 	}
-	options := append(liveOptions(s.cfg),
-		parley.WithVerifier(tokens), parley.WithSecret(tickets), parley.WithBroker(engine),
+	options := append(liveOptions(s.cfg, s.engine.data != nil),
+		parley.WithVerifier(tokens), parley.WithSecret(tickets), parley.WithBroker(s.engine.broker),
 		parley.WithLogger(s.log), parley.WithMetrics(registry))
+	if s.engine.data != nil {
+		options = append(options, parley.WithStore(s.engine.data))
+	}
 	if s.cfg.Community {
 		options = append(options, community.LiveOptions()...)
 	}
@@ -117,7 +128,8 @@ func (s *Server) openLive(registry *prometheus.Registry) error {
 }
 
 // liveOptions says in the words of the public API what the configuration says.
-func liveOptions(c config.Config) []parley.Option {
+// durable is whether the broker can keep durable topics.
+func liveOptions(c config.Config, durable bool) []parley.Option {
 	options := []parley.Option{
 		parley.WithNode(c.Node), parley.WithPublicURL(c.PublicURL), parley.WithOrigins(c.Origins...),
 		parley.WithRules(c.AuthRules()...), parley.WithHeartbeat(c.Heartbeat.Interval, c.Heartbeat.Timeout),
@@ -136,17 +148,7 @@ func liveOptions(c config.Config) []parley.Option {
 	if c.Compression.Enabled {
 		options = append(options, parley.WithCompression(c.Compression.MinBytes))
 	}
-	for _, t := range c.Topics {
-		age := t.HistoryAge
-		if t.History > 0 && age == 0 {
-			age = defaultHistoryAge
-		}
-		options = append(options, parley.WithTopic(t.Pattern, parley.TopicSettings{
-			History: t.History, HistoryAge: age, KeyWindow: max(age, defaultHistoryAge), NoPresence: t.NoPresence,
-			Pressure: t.Pressure, SampleEvery: t.SampleEvery, PressureKey: t.PressureKey, BatchDelay: t.BatchDelay, BatchBytes: t.BatchBytes,
-		}))
-	}
-	return options
+	return append(options, topicOptions(c, durable)...)
 }
 
 // orNone turns the 0 of the configuration, no limit, into that of the API, where
@@ -157,8 +159,6 @@ func orNone(limit int) int {
 	}
 	return limit
 }
-
-const defaultHistoryAge = 5 * time.Minute
 
 func (s *Server) openCommunity(ctx context.Context) (err error) {
 	s.app, err = community.New(ctx, community.Config{

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"crypto/rand"
-	"sync"
 	"time"
 
 	"github.com/parleyhq/parley/auth"
@@ -26,17 +25,30 @@ func (s *Session) call(id uint64, c *parleyv1.Call) {
 		s.refuse(id, tooMany.After(time.Second))
 		return
 	}
-	if !s.m.Router.Acquire() {
+	if refusal := s.acquire("call"); refusal != nil {
 		s.calls.Add(-1)
-		s.refuse(id, protocol.Overloaded.Errorf("call: this node works on as many requests as it may: try again").After(time.Second))
+		s.refuse(id, refusal)
 		return
 	}
 	who := s.Identity()
 	s.m.calls.Go(func() {
+		defer s.finished()
 		defer s.calls.Add(-1)
 		defer s.m.Router.Release()
 		s.answer(id, who, c)
 	})
+}
+
+// acquire takes what running a handler takes, or tells why it cannot run.
+func (s *Session) acquire(what string) *protocol.Error {
+	if refusal := s.begins(); refusal != nil {
+		return refusal
+	}
+	if s.m.Router.Acquire() {
+		return nil
+	}
+	s.finished()
+	return protocol.Overloaded.Errorf("%s: this node works on as many requests as it may: try again", what).After(time.Second)
 }
 
 func (s *Session) answer(id uint64, who auth.Identity, c *parleyv1.Call) {
@@ -54,10 +66,11 @@ func (s *Session) answer(id uint64, who auth.Identity, c *parleyv1.Call) {
 // routed runs the handler of a published message before the commands that
 // follow it, so that what one client publishes takes effect in its order.
 func (s *Session) routed(id uint64, who auth.Identity, c *parleyv1.Publish) {
-	if !s.m.Router.Acquire() {
-		s.refuse(id, protocol.Overloaded.Errorf("publish: this node works on as many requests as it may: try again").After(time.Second))
+	if refusal := s.acquire("publish"); refusal != nil {
+		s.refuse(id, refusal)
 		return
 	}
+	defer s.finished()
 	defer s.m.Router.Release()
 	ctx, stop := s.deadline(0)
 	defer stop()
@@ -88,66 +101,4 @@ func (s *Session) deadline(ms uint64) (context.Context, context.CancelFunc) {
 
 func (s *Session) request(who auth.Identity, typ string, payload []byte) *routing.Request {
 	return &routing.Request{ID: "r-" + rand.Text()[:16], Type: typ, Payload: payload, Who: who, Session: s.id}
-}
-
-// patience is a context that ends at a time, of which most never need to know:
-// its timer is made for who waits for it. A token is nearly always judged on
-// the spot, and then there is none to make and to stop for each connection.
-type patience struct {
-	base context.Context
-	end  time.Time
-
-	mu      sync.Mutex
-	waited  context.Context // nil until somebody waits
-	cancel  context.CancelFunc
-	stopped bool
-}
-
-var _ context.Context = (*patience)(nil)
-
-func newPatience(base context.Context, d time.Duration) *patience {
-	return &patience{base: base, end: time.Now().Add(d)}
-}
-
-// stop ends it; the one who made it calls it.
-func (p *patience) stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stopped = true
-	if p.cancel != nil {
-		p.cancel()
-	}
-}
-
-// wait returns the context that has a timer.
-func (p *patience) wait() context.Context {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.waited == nil {
-		p.waited, p.cancel = context.WithDeadline(p.base, p.end)
-		if p.stopped {
-			p.cancel()
-		}
-	}
-	return p.waited
-}
-
-// Deadline is described at context.Context, like all that follows.
-func (p *patience) Deadline() (time.Time, bool) { return p.end, true }
-
-// Done makes the timer.
-func (p *patience) Done() <-chan struct{} { return p.wait().Done() }
-
-// Err makes the timer, too: it must never say less than Done has.
-func (p *patience) Err() error { return p.wait().Err() }
-
-// Value is that of the context with the timer once there is one, by which
-// contexts made from this one find it.
-func (p *patience) Value(key any) any {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.waited != nil {
-		return p.waited.Value(key)
-	}
-	return p.base.Value(key)
 }

@@ -2,14 +2,19 @@ package session
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/parleyhq/parley/auth"
 	"github.com/parleyhq/parley/broker"
+	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/protocol"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/pubsub/receipts"
+	"github.com/parleyhq/parley/session/vault"
+	"github.com/parleyhq/parley/store"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -38,31 +43,44 @@ func (s *Session) do(id uint64, c *parleyv1.Command) {
 	case *parleyv1.Command_Refresh:
 		s.refresh(id, c.Refresh)
 	case *parleyv1.Command_Read:
-		// Read receipts come with durable sessions. Until then one that nobody
-		// waits for is no mistake.
-		if id != 0 {
-			s.refuse(id, protocol.Unimplemented.Errorf("this server keeps no read receipts yet"))
-		}
+		s.read(id, c.Read)
+	case *parleyv1.Command_Receipts:
+		s.receipts(id, c.Receipts)
 	default:
 		s.refuse(id, protocol.Unimplemented.Errorf("this server does not offer that command yet"))
 	}
 }
 
 func (s *Session) subscribeCommand(id uint64, c *parleyv1.Subscribe) {
-	ctx := s.m.base
-	feed, started, err := s.subscribe(ctx, c)
+	feed, started, err := s.subscribe(s.m.base, c, nil)
 	if err != nil {
 		s.refuse(id, ClientError(err))
 		return
 	}
-	if id != 0 {
-		s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Subscribed{Subscribed: started}})
+	begin := func() {
+		if id != 0 {
+			s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Subscribed{Subscribed: started}})
+		}
+		feed.Start()
 	}
-	s.run(ctx, id, feed)
+	if started.GetQos() == 0 {
+		begin()
+		return
+	}
+	s.save(func(err error) { // who was answered is kept: after a crash, too
+		switch refusal := vault.Refusal(err); {
+		case err == nil:
+			begin()
+		case refusal != nil:
+			s.drop(c.GetTopic())
+			s.refuse(id, refusal)
+		}
+	})
 }
 
-// subscribe opens a feed without running it.
-func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub.Feed, *parleyv1.Subscribed, error) {
+// subscribe opens a feed without starting it; it goes on from saved, which may
+// be nil.
+func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe, saved *store.Subscription) (*pubsub.Feed, *parleyv1.Subscribed, error) {
 	f, err := topic.ParseFilter(c.GetTopic())
 	if err != nil {
 		return nil, nil, protocol.BadRequest.Errorf("subscribe: %w", err)
@@ -71,28 +89,33 @@ func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub
 	if err := s.m.PubSub.Authorize(ctx, who, auth.ActionSubscribe, f); err != nil {
 		return nil, nil, err
 	}
+	qos := min(c.GetQos(), s.m.PubSub.Settings(topic.Name(f)).MaxQoS())
 	s.mu.Lock()
-	full := s.subs.len() >= s.m.Limits.Subscriptions && s.subs.get(string(f)) == nil
+	earlier := s.subs.get(string(f))
+	full := s.subs.len() >= s.m.Limits.Subscriptions && earlier == nil
 	s.mu.Unlock()
 	if full {
 		most := s.m.Limits.Subscriptions
 		return nil, nil, protocol.LimitReached.Errorf("subscribe: %d subscriptions are open, which is the most: unsubscribe first, or use a wildcard", most)
 	}
+	if earlier != nil && earlier.qos > 0 {
+		it := earlier.saved()
+		saved = &it
+	}
 	feed, start, err := s.m.PubSub.Open(ctx, pubsub.Request{
-		Filter: f, Since: position(c.GetSince()), Presence: c.GetPresence(), Who: who, Session: s.id, Receiver: s,
+		Filter: f, QoS: qos, Since: position(c.GetSince()), Saved: saved, Presence: c.GetPresence(),
+		Who: who, Session: s.id, Receiver: s,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	sub := &subscription{
-		feed: feed, qos: min(c.GetQos(), s.m.PubSub.Settings(topic.Name(f)).MaxQoS()), presence: c.GetPresence(),
-		epoch: start.Position.Epoch, acked: start.Position.Seq,
-	}
-	if since := c.GetSince(); since != nil && start.Recovered {
-		sub.acked = since.GetSeq()
+	sub := &subscription{feed: feed, qos: uint8(start.QoS)}
+	if c.GetReceipts() {
+		sub.receipts = &receipts.Watcher{Filter: f, Session: s.id, Deliver: func(d *hub.Delivery) { s.Deliver(d) }}
+		s.m.PubSub.WatchReceipts(sub.receipts)
 	}
 	if !s.keep(sub) {
-		feed.Close()
+		sub.close(s.m.PubSub)
 		return nil, nil, protocol.Closed.Errorf("the connection has ended")
 	}
 	// Rights that were withdrawn since they were asked for found nothing to end.
@@ -101,7 +124,8 @@ func (s *Session) subscribe(ctx context.Context, c *parleyv1.Subscribe) (*pubsub
 		return nil, nil, err
 	}
 	return feed, &parleyv1.Subscribed{
-		Topic: string(f), Qos: sub.qos, Recovered: start.Recovered, Position: protocol.WirePosition(start.Position),
+		Topic: string(f), Qos: start.QoS, Recovered: start.Recovered, Position: protocol.WirePosition(start.Position),
+		Resumed: saved != nil && start.QoS > 0,
 	}, nil
 }
 
@@ -117,25 +141,9 @@ func (s *Session) keep(sub *subscription) bool {
 	s.subs.put(sub)
 	s.mu.Unlock()
 	if earlier != nil {
-		earlier.feed.Close()
+		earlier.close(s.m.PubSub)
 	}
 	return true
-}
-
-// run lets a feed hand over what is kept and go live.
-func (s *Session) run(ctx context.Context, id uint64, feed *pubsub.Feed) {
-	err := feed.Run(ctx)
-	if err == nil {
-		return
-	}
-	refusal := ClientError(err)
-	if refusal.Code == protocol.SlowConsumer.Code { // it comes back, and goes on where it was
-		s.leave(protocol.SlowConsumer, 0)
-		return
-	}
-	s.drop(string(feed.Filter()))
-	s.refuse(id, refusal)
-	s.unsubscribed(0, string(feed.Filter()))
 }
 
 func (s *Session) unsubscribe(id uint64, c *parleyv1.Unsubscribe) {
@@ -150,14 +158,80 @@ func (s *Session) unsubscribed(id uint64, filter string) {
 	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Unsubscribed{Unsubscribed: &parleyv1.Unsubscribed{Topic: filter}}})
 }
 
-// ack notes what the client has handled. It is never answered; one for a
-// pattern or an ended subscription says nothing.
+// ack notes what the client has handled. It is never answered; one for
+// something that was never handed over says nothing.
 func (s *Session) ack(c *parleyv1.Ack) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if sub := s.subs.get(c.GetTopic()); sub != nil && c.GetSeq() <= sub.feed.Sent() {
-		sub.acked = max(sub.acked, c.GetSeq())
+	if c.GetShare() != "" {
+		s.ackShare(c)
+		return
 	}
+	var few [4]*subscription
+	s.mu.Lock()
+	subs := s.subs.acknowledging(few[:0], c.GetTopic())
+	s.mu.Unlock()
+	for _, sub := range subs {
+		at, moved := sub.feed.Ack(c.GetTopic(), c.GetSeq())
+		if !moved {
+			continue
+		}
+		s.moved(string(sub.feed.Filter()), c.GetTopic(), at)
+		at.Seq = c.GetSeq()
+		s.m.PubSub.Delivered(topic.Name(c.GetTopic()), at, s.user, s.id)
+	}
+}
+
+// ackShare is ack for what came through a group.
+func (s *Session) ackShare(c *parleyv1.Ack) {
+	var few [4]*subscription
+	s.mu.Lock()
+	subs := s.subs.sharing(few[:0], c.GetShare(), c.GetTopic())
+	s.mu.Unlock()
+	for _, sub := range subs {
+		if c.GetFailed() {
+			sub.feed.Fail(c.GetTopic(), c.GetSeq())
+		} else {
+			sub.feed.Ack(c.GetTopic(), c.GetSeq())
+		}
+	}
+}
+
+// read tells the others on a topic how far this person has read.
+func (s *Session) read(id uint64, c *parleyv1.Read) {
+	name, err := s.readable(auth.ActionSubscribe, c.GetTopic())
+	if err == nil && s.user == "" {
+		err = protocol.Unauthorized.Errorf("read: receipts belong to people: sign in first")
+	}
+	var at message.Position
+	if err == nil {
+		at, err = s.m.PubSub.Read(s.m.base, name, c.GetSeq(), s.user, s.id)
+	}
+	switch refusal := (*protocol.Error)(nil); {
+	case errors.As(err, &refusal) && refusal.Code == protocol.NotFound.Code && id == 0:
+		// One that nobody waits for is no mistake where no receipts are kept.
+	case err != nil:
+		s.refuse(id, ClientError(err))
+	case id != 0:
+		s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Receipt{Receipt: &parleyv1.Receipt{
+			Topic: string(name), User: s.user, Epoch: at.Epoch, Delivered: at.Seq, Read: at.Seq,
+		}}})
+	}
+}
+
+// receipts answers how far people have got.
+func (s *Session) receipts(id uint64, c *parleyv1.Receipts) {
+	name, err := s.readable(auth.ActionSubscribe, c.GetTopic())
+	if err != nil {
+		s.refuse(id, ClientError(err))
+		return
+	}
+	list, err := s.m.PubSub.Receipts(s.m.base, name)
+	if err != nil {
+		s.refuse(id, ClientError(err))
+		return
+	}
+	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Receipts{
+		Receipts: &parleyv1.ReceiptList{Topic: string(name), Receipts: list},
+	}})
 }
 
 // publish takes a message to a topic. Where its type has a handler, that
@@ -190,7 +264,15 @@ func (s *Session) publish(id uint64, c *parleyv1.Publish) {
 	if c.Echo != nil && !c.GetEcho() {
 		m.Except = s.id
 	}
+	if l := s.last.Load(); l != nil && c.GetN() > 0 {
+		m.Producer, m.ProducerEpoch, m.N = l.producer, l.epoch, c.GetN()
+	}
+	if refusal := s.begins(); refusal != nil {
+		s.refuse(id, refusal)
+		return
+	}
 	s.m.PubSub.Publish(pubsub.Publication{Message: m}, func(r broker.Result, err error) {
+		defer s.finished()
 		if err != nil {
 			s.refuse(id, ClientError(err))
 		} else if id != 0 {
@@ -212,6 +294,10 @@ func (s *Session) checkPublish(who auth.Identity, name topic.Name, c *parleyv1.P
 	switch {
 	case name.System():
 		return protocol.Forbidden.Errorf("publish: topics that begin with $ belong to the server")
+	case c.GetQos() > 2:
+		return protocol.BadRequest.Errorf("publish: qos is 0, 1 or 2, not %d", c.GetQos())
+	case c.GetN() > 0 && !s.numbers():
+		return protocol.BadRequest.Errorf("publish: n is the number of a producer: name one in connect.producer")
 	case len(c.GetPayload()) > 0 && len(c.GetData()) > 0:
 		return protocol.BadRequest.Errorf("publish: payload and data exclude each other")
 	case len(c.GetHeaders()) > s.m.Limits.HeaderCount:
@@ -221,6 +307,12 @@ func (s *Session) checkPublish(who auth.Identity, name topic.Name, c *parleyv1.P
 		return ClientError(err)
 	}
 	return nil
+}
+
+// numbers reports whether the client numbers what it publishes.
+func (s *Session) numbers() bool {
+	l := s.last.Load()
+	return l != nil && l.producer != ""
 }
 
 func (s *Session) history(id uint64, c *parleyv1.History) {

@@ -17,19 +17,16 @@ import (
 // concurrently and never block; what is sent leaves in the order of the calls
 // of one goroutine.
 type Conn interface {
-	// Reply queues an answer for the client, and writes it if nobody else
-	// does: the caller holds no lock.
+	// Reply queues an answer for the client.
 	Reply(r *parleyv1.Reply)
-	// Queue is Reply without the writing, which is left to Flush: it follows
-	// soon, and before anything that may block.
-	Queue(r *parleyv1.Reply)
-	Flush()
 	// Deliver queues something that other receivers get too. It must not be
-	// changed.
-	Deliver(d *hub.Delivery)
-	// Ready is closed, or a nil channel returned, when less than half of the
-	// queue is taken.
-	Ready() <-chan struct{}
+	// changed. It reports false, and has queued nothing, when there is no room
+	// and the shape of d is hub.PressureSpill; never otherwise.
+	Deliver(d *hub.Delivery) bool
+	// Ready reports whether there is room for what Deliver refused. If not, f is
+	// called, once, when there is; not after the connection's end. It must not
+	// block.
+	Ready(f func()) bool
 	// Close sends what is queued, then ends the connection with r. Later
 	// calls do nothing. Session.End follows, once.
 	Close(r protocol.Reason)
@@ -45,6 +42,12 @@ type Info struct {
 	// still to be told by a token in the connect command.
 	Identity auth.Identity
 	Known    bool
+	// Quiet: the protocol has no pings of a server. The transport itself sees to
+	// it that a dead peer is noticed, and the session never pings this one.
+	Quiet bool
+	// ByDevice: a client that does not say who it is finds its session again by
+	// the device alone, and so does whoever says the same.
+	ByDevice bool
 }
 
 // Limits bound what one client can take. Zero values take the defaults, so
@@ -54,7 +57,7 @@ type Limits struct {
 	QueueBytes        int           // most bytes waiting to be written to one client: 1 MiB
 	Subscriptions     int           // per connection: 1,000
 	Calls             int           // under way at once per connection: 16
-	FramesPerSecond   int           // sustained, twice as many at once: 200,000
+	CommandsPerSecond int           // sustained, twice as many at once: 200,000
 	Errors            int           // a client may make at once, one more a second: 100
 	ConnectTimeout    time.Duration // until the first command: 5 s
 	CallTimeout       time.Duration // longest a call may take: 30 s
@@ -64,8 +67,9 @@ type Limits struct {
 	ConnectionsOneIP  int           // 0: no limit; behind a proxy set it only with trusted proxies
 	AcceptRate        int           // new connections a second, ten times as many at once: 20,000; negative: no limit
 	AcceptRateOneIP   int           // the same of one address: 5,000; behind a proxy it needs trusted proxies
-	ResumeWindow      time.Duration // a session can be taken up again: 2 min
-	DetachedSessions  int           // kept for that: 10,000
+	ResumeWindow      time.Duration // a session can be taken up again, if its client asks for nothing else: 2 min
+	SessionExpiry     time.Duration // longest a session is kept; that of a device with subscriptions at QoS 1: 7 days
+	DetachedSessions  int           // kept in memory for that: 10,000
 	DrainSpread       time.Duration // clients told to leave come back within: 5 s
 	HeaderCount       int           // on a published message: 32
 	HeartbeatInterval time.Duration // 25 s
@@ -79,7 +83,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.QueueBytes, 1<<20)
 	set(&l.Subscriptions, 1000)
 	set(&l.Calls, 16)
-	set(&l.FramesPerSecond, 200_000)
+	set(&l.CommandsPerSecond, 200_000)
 	set(&l.Errors, 100)
 	set(&l.ConnectTimeout, 5*time.Second)
 	set(&l.CallTimeout, 30*time.Second)
@@ -87,6 +91,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.AcceptRate, 20_000)
 	set(&l.AcceptRateOneIP, 5_000)
 	set(&l.ResumeWindow, 2*time.Minute)
+	set(&l.SessionExpiry, 7*24*time.Hour)
 	set(&l.DetachedSessions, 10_000)
 	set(&l.DrainSpread, 5*time.Second)
 	set(&l.HeaderCount, 32)

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -14,6 +13,8 @@ import (
 	"github.com/parleyhq/parley/protocol"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/session/vault"
+	"github.com/parleyhq/parley/store"
 )
 
 // connect is the first command: it says who the client is and, perhaps, which
@@ -23,39 +24,47 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 		s.refuse(id, protocol.BadRequest.Errorf("connect was already answered on this connection"))
 		return
 	}
-	ctx := newPatience(s.m.base, s.m.Limits.ConnectTimeout)
-	defer ctx.stop()
+	ctx, stop := context.WithTimeout(s.m.base, s.m.Limits.ConnectTimeout)
+	defer stop()
+	s.since = s.m.now() // before it is asked who it is: see enter
 	who, err := s.identify(ctx, c.GetToken())
 	if err != nil {
 		s.turnAway(id, err)
 		return
 	}
-	kept, resumed := s.resume(c, who)
-	if !resumed {
-		s.id = "s-" + rand.Text()
-	}
-	at := time.Now()
-	now := s.m.momentOf(at)
-	s.user, s.device, s.since = who.User, c.GetDevice(), now
 	s.mu.Lock()
 	s.identity = &who // before anybody can find the session by its user
 	s.mu.Unlock()
-	if err := s.m.enter(s, s.id, who); err != nil {
-		if resumed {
-			s.m.giveBack(s.id, kept)
-		}
+	back, err := s.resume(ctx, c, who)
+	if err != nil {
 		s.turnAway(id, err)
 		return
 	}
+	defer back.release()
+	s.begin()
+	answer, feeds, err := s.restore(ctx, c, &back)
+	welcome := func(err error) { s.welcome(id, answer, feeds, err) }
+	switch {
+	case err != nil:
+		s.turnAway(id, err)
+	case s.settle(&back):
+		s.save(welcome)
+	default:
+		welcome(nil)
+	}
+	s.m.events.Emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Connected: true, At: s.m.timeOf(s.since)})
+}
+
+// begin makes the session a connected one.
+func (s *Session) begin() {
+	now := s.m.now()
 	s.mu.Lock()
-	s.live.connectBy, s.live.expires = 0, s.m.expiryOf(who)
+	s.live.connectBy, s.live.expires = 0, s.m.expiryOf(*s.identity)
 	s.live.lastPing, s.live.heard, s.live.waiting = now, now, false
 	next := s.live.next(now)
 	s.mu.Unlock()
 	s.connected.Store(true)
 	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
-	s.welcome(ctx, id, c, kept, resumed)
-	s.m.events.emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Connected: true, At: at})
 }
 
 // turnAway refuses a connect and ends the connection.
@@ -128,118 +137,158 @@ func ClientError(err error) *protocol.Error {
 	return protocol.Unauthorized.Hide(err, refused.Message)
 }
 
-// resume finds the session that the client's ticket names: detached, or still
-// held by an older connection that does not know yet that it is dead.
-func (s *Session) resume(c *parleyv1.Connect, who auth.Identity) (record, bool) {
-	if c.GetSession() == "" {
-		return record{}, false
-	}
-	r, err := s.m.Keys.VerifyResume(c.GetSession())
-	if err != nil || r.User != who.User {
-		return record{}, false // it starts anew and is told so
-	}
-	kept, ok := s.m.reclaim(r.Session, who.User)
-	if !ok {
-		return record{}, false
-	}
-	s.id = r.Session
-	s.m.counts.resumed.Add(1)
-	if c.GetClean() {
-		return record{}, false
-	}
-	return kept, true
-}
-
-// reclaim returns the subscriptions of a session that is to go on.
-func (m *Manager) reclaim(id, user string) (record, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	kept, ok := m.detached.take(id, user, time.Now())
-	old := m.sessions[id]
-	if old == nil || old.user != user {
-		return kept, ok
-	}
-	return old.record() // before the lock is left: until then it cannot become detached
-}
-
-// giveBack keeps what reclaim returned for a connection that was turned away.
-func (m *Manager) giveBack(id string, r record) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.sessions[id] == nil {
-		m.detached.put(id, r, time.Now())
-	}
-}
-
-// record returns what a newer connection goes on with; false when the session
-// was ended for good and its connection merely lingers.
-func (s *Session) record() (record, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.leaving != nil && s.leaving.Retry == protocol.RetryNever {
-		return record{}, false
-	}
-	return *s.remains(), true
-}
-
-// remains is what outlives the connection; mu is held.
-func (s *Session) remains() *record {
-	r := &record{user: s.user}
-	for sub := range s.subs.all() {
-		r.subs = append(r.subs, sub.saved())
-	}
-	return r
-}
-
-// welcome answers a connect: first the answer, with how every subscription
-// begins, then what they bring.
-func (s *Session) welcome(ctx context.Context, id uint64, c *parleyv1.Connect, kept record, resumed bool) {
-	wanted := c.GetSubscriptions()
-	restored := len(wanted) == 0
-	if restored {
-		for _, sub := range kept.subs {
-			wanted = append(wanted, sub.wire())
-		}
-	}
+// restore opens what the client wants to receive, or what its session did, and
+// writes the answer.
+func (s *Session) restore(ctx context.Context, c *parleyv1.Connect, back *comeback) (*parleyv1.Connected, []*pubsub.Feed, error) {
 	answer := &parleyv1.Connected{
-		User: s.user, Resumed: resumed, Node: s.m.Node,
+		User: s.user, Resumed: back.kept != nil, Node: s.m.Node,
 		PingSeconds: uint32(s.m.pace.promise() / time.Second),
 		ExpiresInMs: expiresIn(s.Identity()),
 	}
+	if err := s.ask(ctx, c, back.kept, answer); err != nil {
+		return nil, nil, err
+	}
+	if back.kept != nil {
+		s.m.counts.resumed.Add(1)
+	}
+	wanted := c.GetSubscriptions()
+	restored := len(wanted) == 0
+	if restored && back.kept != nil {
+		for i := range back.kept.Subscriptions {
+			wanted = append(wanted, wireOf(&back.kept.Subscriptions[i]))
+		}
+	}
 	var feeds []*pubsub.Feed
 	for _, w := range wanted {
-		feed, started, err := s.subscribe(ctx, w)
+		saved := back.saved(w)
+		feed, started, err := s.subscribe(ctx, w, saved)
 		if err != nil {
 			started = &parleyv1.Subscribed{Topic: w.GetTopic(), Error: ClientError(err).Wire()}
 		} else {
 			feeds = append(feeds, feed)
 			// What came between the connections is lost to a subscription
 			// that goes on from now.
-			started.Recovered = started.GetRecovered() && (!restored || w.GetSince() != nil)
+			started.Recovered = started.GetRecovered() && (!restored || started.GetResumed())
 		}
 		answer.Subscriptions = append(answer.Subscriptions, started)
 	}
-	text, err := s.m.Keys.SignResume(ticket.Resume{Session: s.id, User: s.user, Expires: time.Now().Add(24 * time.Hour)})
+	return answer, feeds, nil
+}
+
+// saved returns what is kept of a subscription that the client wants again;
+// nil when nothing is.
+func (b *comeback) saved(w *parleyv1.Subscribe) *store.Subscription {
+	if b.kept == nil || w.GetQos() == 0 {
+		return nil
+	}
+	for i := range b.kept.Subscriptions {
+		if sub := &b.kept.Subscriptions[i]; sub.Filter == w.GetTopic() && sub.QoS > 0 {
+			return sub
+		}
+	}
+	return nil
+}
+
+func wireOf(sub *store.Subscription) *parleyv1.Subscribe {
+	return &parleyv1.Subscribe{Topic: sub.Filter, Qos: sub.QoS, Presence: sub.Presence, Receipts: sub.Receipts}
+}
+
+// maxProducer bounds the id of a producer.
+const maxProducer = 128
+
+// ask takes what the client asks for beside subscriptions.
+func (s *Session) ask(ctx context.Context, c *parleyv1.Connect, kept *store.Session, answer *parleyv1.Connected) error {
+	asked := time.Duration(min(c.GetExpirySeconds(), maxExpiryMS/1000)) * time.Second
+	if kept != nil {
+		if c.GetDevice() == "" {
+			s.mu.Lock()
+			s.device = kept.Device
+			s.mu.Unlock()
+		}
+		if asked == 0 && kept.Expiry != s.m.usualExpiry(vault.Durable(kept) && kept.Device != "") {
+			asked = kept.Expiry // it was asked for before
+		}
+		if len(kept.Notes) > 0 {
+			s.lasts().notes = kept.Notes
+		}
+	}
+	if asked > 0 {
+		s.lasts().asked = asked
+	}
+	name := c.GetProducer()
+	switch {
+	case name == "":
+		return nil
+	case len(name) > maxProducer:
+		return protocol.BadRequest.Errorf("connect: the producer has %d bytes, at most %d", len(name), maxProducer)
+	}
+	l := s.lasts()
+	l.producer = s.user + "\x00" + name
+	var err error
+	if l.epoch, err = s.m.Store.Producers().NextEpoch(ctx, l.producer); err != nil {
+		return vault.Refusal(err)
+	}
+	answer.Producer = &parleyv1.Producer{Id: name, Epoch: l.epoch}
+	return nil
+}
+
+// settle compares the session with its record, and reports whether the answer
+// has to wait until it is written.
+func (s *Session) settle(back *comeback) bool {
+	now := s.record()
+	switch {
+	case !vault.Durable(now):
+		if back.stored {
+			s.m.vault.Forget(s.id, nil)
+		}
+		return false
+	case !back.stored || back.behind || !vault.Same(now, back.kept):
+		return true
+	}
+	l := s.lasts()
+	s.mu.Lock()
+	l.stored, l.saved = true, back.kept.Seen
+	s.mu.Unlock()
+	if back.moved {
+		s.resave()
+	}
+	return false
+}
+
+// ticketLife is how long a resume ticket is good: what it resumes is decided by
+// what is kept, and a connection may last for months.
+const ticketLife = 365 * 24 * time.Hour
+
+// welcome answers a connect: first the answer, with how every subscription
+// begins, then what they bring.
+func (s *Session) welcome(id uint64, answer *parleyv1.Connected, feeds []*pubsub.Feed, err error) {
+	if err != nil {
+		if refusal := vault.Refusal(err); refusal != nil {
+			s.turnAway(id, refusal)
+		}
+		return
+	}
+	text, err := s.m.Keys.SignResume(ticket.Resume{Session: s.id, User: s.user, Expires: time.Now().Add(ticketLife)})
 	if err != nil {
 		s.m.Log.Error("a resume ticket could not be signed", "error", err)
 	}
 	answer.Session = text
+	answer.ExpirySeconds = uint64(s.expiry(s.lastsOn()) / time.Second)
 	s.mu.Lock()
-	s.conn.Queue(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Connected{Connected: answer}})
+	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Connected{Connected: answer}})
 	s.welcomed = true
 	s.mu.Unlock()
-	s.conn.Flush()
 	for _, feed := range feeds {
-		s.run(s.m.base, 0, feed) // a client that takes its time with what it missed has connected all the same
+		feed.Start()
 	}
 }
 
-func (sv saved) wire() *parleyv1.Subscribe {
-	w := &parleyv1.Subscribe{Topic: sv.filter, Qos: sv.qos, Presence: sv.presence}
-	if sv.at != nil {
-		w.Since = protocol.WirePosition(*sv.at)
-	}
-	return w
+// lastsOn reports whether the store keeps the session.
+func (s *Session) lastsOn() bool {
+	l := s.last.Load()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return l != nil && l.stored
 }
 
 func expiresIn(who auth.Identity) uint64 {
@@ -251,8 +300,8 @@ func expiresIn(who auth.Identity) uint64 {
 
 // refresh replaces the credentials of a live connection.
 func (s *Session) refresh(id uint64, c *parleyv1.Refresh) {
-	ctx := newPatience(s.m.base, s.m.Limits.ConnectTimeout)
-	defer ctx.stop()
+	ctx, stop := context.WithTimeout(s.m.base, s.m.Limits.ConnectTimeout)
+	defer stop()
 	who, err := s.verify(ctx, c.GetToken())
 	switch {
 	case err != nil:

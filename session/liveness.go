@@ -60,6 +60,9 @@ func (h *HeartbeatStrategy) UnmarshalText(name []byte) error {
 	return nil
 }
 
+// never is longer than any connection lasts.
+const never = 50 * 365 * 24 * time.Hour
+
 // pace is how often a client must be heard; idle 0 means never.
 type pace struct {
 	interval, timeout, idle time.Duration

@@ -237,3 +237,20 @@ func TestEnds(t *testing.T) {
 		})
 	}
 }
+
+// A transport that notices dead peers itself is never pinged, though idle
+// connections and old credentials end all the same.
+func TestQuietConnectionsAreNotPinged(t *testing.T) {
+	l := liveness{pace: &pace{interval: never, idle: time.Hour}, heard: 1, active: 1, lastPing: 1}
+	now := moment(1)
+	for now.Sub(1) < 59*time.Minute {
+		ping, end, next := l.step(now)
+		if ping || end.Code != "" {
+			t.Fatalf("after %v: ping %v, end %q", now.Sub(1), ping, end.Code)
+		}
+		now = min(next, now.Add(time.Minute))
+	}
+	if _, end, _ := l.step(moment(1).Add(time.Hour)); end.Code != protocol.IdleTimeout.Code {
+		t.Fatalf("idle for an hour: %q", end.Code)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"iter"
 	"log/slog"
 	"maps"
@@ -20,6 +21,12 @@ import (
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 	"github.com/parleyhq/parley/pubsub"
 	"github.com/parleyhq/parley/routing"
+	"github.com/parleyhq/parley/session/admission"
+	"github.com/parleyhq/parley/session/events"
+	"github.com/parleyhq/parley/session/tally"
+	"github.com/parleyhq/parley/session/vault"
+	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/memorystore"
 )
 
 // tick is how exact heartbeats and expiry are.
@@ -33,19 +40,28 @@ type Config struct {
 	Tickets   *ticket.Once  // one-use tickets in the connect command; may be nil
 	Verifier  auth.Verifier // tokens in the connect command; may be nil
 	Anonymous bool          // serve those who do not say who they are
-	Limits    Limits
-	Node      string
-	Log       *slog.Logger
+	// Store keeps what outlives connections. It is the caller's to close, after
+	// the manager. nil: within the process.
+	Store store.Store
+	// Identify returns who a user is at the moment, for Reauthorize; may be nil.
+	Identify func(ctx context.Context, user string) (auth.Identity, error)
+	Limits   Limits
+	Node     string
+	Log      *slog.Logger
 }
+
+// Event tells that a client has connected or disconnected.
+type Event = events.Event
 
 // Manager holds the sessions of a node. Methods may be called concurrently.
 type Manager struct {
 	Config
 	wheel  *wheel.Wheel
 	pace   pace
+	quiet  pace      // of those that are never pinged
 	began  time.Time // what moments count from
 	ping   *hub.Delivery
-	events *events
+	events *events.Queue
 	base   context.Context // of requests; ends with the manager
 	cancel context.CancelFunc
 
@@ -57,17 +73,23 @@ type Manager struct {
 	admitted  int                   // handshakes let in, neither accepted nor given up yet
 	draining  bool
 	empty     chan struct{} // closed when draining and nothing is open or admitted
-	detached  detached
-	admission *admission
+	admission *admission.Gate
+	revoked   map[string]moment // when somebody was disconnected of late
+
+	vault    *vault.Vault
+	volatile *memorystore.Store
 
 	background sync.WaitGroup
 	calls      sync.WaitGroup
+	writing    sync.WaitGroup
+	kept       context.Context // ends when nothing more is to be kept
+	endWriting context.CancelFunc
 	counts     counts
 }
 
 type counts struct {
 	accepted, resumed, errors, calls atomic.Uint64
-	ended, refused                   sync.Map // reason code → *atomic.Uint64
+	ended, refused                   tally.Counts // by the code of the reason
 }
 
 // NewManager returns a manager. Start must be called.
@@ -77,25 +99,36 @@ func NewManager(c Config) *Manager {
 	m := &Manager{
 		Config: c, wheel: wheel.New(tick), began: time.Now().Add(-time.Second), // no moment is 0
 		pace:      pace{c.Limits.HeartbeatInterval, c.Limits.HeartbeatTimeout, c.Limits.IdleTimeout, c.Limits.Heartbeat},
+		quiet:     pace{interval: never, idle: c.Limits.IdleTimeout},
 		ping:      &hub.Delivery{Event: &parleyv1.Reply{Reply: &parleyv1.Reply_Ping{Ping: &parleyv1.Ping{}}}},
 		sessions:  make(map[string]*Session),
 		users:     make(map[string]*Session),
 		addresses: make(map[string]int),
 		open:      make(map[*Session]struct{}),
 		empty:     make(chan struct{}),
+		revoked:   make(map[string]moment),
 	}
-	m.events = newEvents(c.Log)
-	m.admission = newAdmission(c.Limits.AcceptRate, c.Limits.AcceptRateOneIP)
-	m.detached.limit = c.Limits.DetachedSessions
-	m.detached.window = c.Limits.ResumeWindow
+	m.events = events.New(c.Log)
+	m.admission = admission.New(c.Limits.AcceptRate, c.Limits.AcceptRateOneIP)
+	m.volatile = memorystore.New(memorystore.Limits{Sessions: c.Limits.DetachedSessions})
+	if m.Store == nil {
+		m.Store = memorystore.New(memorystore.Limits{})
+	}
+	m.vault = vault.New(m.Store.Sessions(), m.volatile.Sessions(), c.Log)
 	m.base, m.cancel = context.WithCancel(context.Background())
+	m.kept, m.endWriting = context.WithCancel(context.Background())
 	return m
 }
+
+// OnEvent adds a hook that is called with every event, one at a time.
+func (m *Manager) OnEvent(f func(Event)) { m.events.Add(f) }
 
 // Start begins keeping time. What runs ends with Close.
 func (m *Manager) Start() {
 	m.background.Go(func() { m.wheel.Run(m.base) })
-	m.background.Go(func() { m.events.run(m.base) })
+	m.background.Go(func() { m.events.Run(m.base) })
+	m.background.Go(func() { m.sweep(m.base) })
+	m.writing.Go(func() { m.vault.Run(m.kept) })
 }
 
 func (m *Manager) now() moment { return m.momentOf(time.Now()) }
@@ -119,7 +152,7 @@ func (m *Manager) Admit(address string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if refused := m.refusal(address); refused != nil {
-		tally(&m.counts.refused, refused.Code)
+		m.counts.refused.Add(refused.Code)
 		return refused
 	}
 	m.admitted++
@@ -138,7 +171,7 @@ func (m *Manager) refusal(address string) *protocol.Error {
 	case m.Limits.ConnectionsOneIP > 0 && m.addresses[address] >= m.Limits.ConnectionsOneIP:
 		return protocol.RateLimited.Errorf("too many connections from %s: at most %d", address, m.Limits.ConnectionsOneIP).After(m.Limits.DrainSpread)
 	}
-	wait, node := m.admission.take(address, m.now())
+	wait, node := m.admission.Take(address, time.Duration(m.now()))
 	switch {
 	case wait == 0:
 		return nil
@@ -173,12 +206,15 @@ func (m *Manager) gone(address string) {
 // transport then calls Handle for every frame and End when the connection is
 // over.
 func (m *Manager) Accept(conn Conn, info Info) *Session {
-	s := &Session{m: m, conn: conn, transport: info.Transport, address: info.Address}
+	s := &Session{m: m, conn: conn, transport: info.Transport, address: info.Address, byDevice: info.ByDevice}
 	if info.Known {
 		who := info.Identity
 		s.identity = &who
 	}
 	s.live.pace = &m.pace
+	if info.Quiet {
+		s.live.pace = &m.quiet
+	}
 	s.live.connectBy = m.now().Add(m.Limits.ConnectTimeout)
 	m.counts.accepted.Add(1)
 	m.mu.Lock()
@@ -187,45 +223,52 @@ func (m *Manager) Accept(conn Conn, info Info) *Session {
 	draining := m.draining
 	m.mu.Unlock()
 	if draining {
-		s.leave(protocol.Draining, m.spread())
+		s.part()
 		return s
 	}
 	m.wheel.Set(&s.timer, m.Limits.ConnectTimeout, s.onTimer)
 	return s
 }
 
-// enter registers a session that has connected, taking over the one with the
-// same id.
-func (m *Manager) enter(s *Session, id string, who auth.Identity) error {
+// holder returns the session that a connection holds under an id, if any.
+func (m *Manager) holder(id string) *Session {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.sessions[id]
+}
+
+// errMoved tells that a session is not held any more as it was.
+var errMoved = errors.New("the session has ended meanwhile")
+
+// enter registers a session that connects, in place of older, which holds the
+// same id; nil for none.
+func (m *Manager) enter(s *Session, older *Session) error {
 	m.mu.Lock()
-	if m.draining {
-		m.mu.Unlock()
-		return protocol.Draining.Errorf("this node is shutting down: connect again").After(m.Limits.DrainSpread)
-	}
-	old := m.sessions[id]
+	defer m.mu.Unlock()
 	devices := 0
-	for range m.devices(who.User) {
+	for range m.devices(s.user) {
 		devices++
 	}
-	if old != nil {
+	if older != nil {
 		devices--
 	}
-	if who.User != "" && devices >= m.Limits.ConnectionsUser {
-		m.mu.Unlock()
+	switch {
+	case m.draining:
+		return protocol.Draining.Errorf("this node is shutting down: connect again").After(m.Limits.DrainSpread)
+	case m.sessions[s.id] != older:
+		return errMoved
+	case s.user != "" && devices >= m.Limits.ConnectionsUser:
 		return protocol.LimitReached.Errorf("%d connections are open for this user, at most %d: close one", devices, m.Limits.ConnectionsUser)
+	case s.user != "" && m.revoked[s.user] > s.since: // who it is was asked before that
+		return protocol.Disconnected.Errorf("disconnected while connecting")
 	}
-	if old != nil {
-		m.forget(old)
+	if older != nil {
+		m.forget(older)
 	}
-	m.sessions[id] = s
-	m.detached.drop(id) // put there by an older connection since it was asked for
-	if who.User != "" {
-		s.next = m.users[who.User]
-		m.users[who.User] = s
-	}
-	m.mu.Unlock()
-	if old != nil {
-		old.takenOver()
+	m.sessions[s.id] = s
+	if s.user != "" {
+		s.next = m.users[s.user]
+		m.users[s.user] = s
 	}
 	return nil
 }
@@ -266,21 +309,25 @@ func (m *Manager) devices(user string) iter.Seq[*Session] {
 	}
 }
 
-// left unregisters a session that has ended.
-func (m *Manager) left(s *Session, keep *record) {
+// left unregisters a session that has ended, and keeps what remains of it.
+func (m *Manager) left(s *Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if keep != nil && m.sessions[s.id] == s {
-		m.detached.put(s.id, *keep, time.Now())
+	if m.sessions[s.id] == s {
+		s.lay()
 	}
 	m.forget(s)
 	delete(m.open, s)
 	m.gone(s.address)
 }
 
-// Drain refuses new connections and asks every client to leave, then waits
-// until they have. When ctx ends first, the rest is cut off and the requests
-// under way are cancelled. It is called once.
+// flushing is how long what was answered at the very end has to leave.
+const flushing = 500 * time.Millisecond
+
+// Drain refuses new connections and asks every client to leave, as soon as the
+// requests it has under way are answered, then waits until they have. When ctx
+// ends first, those requests are cancelled and answered with that, and what is
+// still there a moment later is cut off. It is called once.
 func (m *Manager) Drain(ctx context.Context) error {
 	m.mu.Lock()
 	m.draining = true
@@ -289,7 +336,7 @@ func (m *Manager) Drain(ctx context.Context) error {
 	}
 	m.mu.Unlock()
 	for _, s := range m.accepted() {
-		s.leave(protocol.Draining, m.spread())
+		s.part()
 	}
 	select {
 	case <-m.empty:
@@ -297,8 +344,14 @@ func (m *Manager) Drain(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	m.cancel()
-	for _, s := range m.accepted() {
-		s.conn.Abort()
+	late := time.NewTimer(flushing)
+	defer late.Stop()
+	select {
+	case <-m.empty:
+	case <-late.C:
+		for _, s := range m.accepted() {
+			s.conn.Abort()
+		}
 	}
 	return ctx.Err()
 }
@@ -316,8 +369,45 @@ func (m *Manager) spread() time.Duration {
 // began. Sessions must have been drained before.
 func (m *Manager) Close() {
 	m.cancel()
+	m.endWriting()
+	m.writing.Wait()
 	m.calls.Wait()
 	m.background.Wait()
+}
+
+// sweepEvery is how often sessions are looked for whose time is up.
+const sweepEvery = 10 * time.Second
+
+// sweep forgets sessions whose time is up, and has those saved anew in time
+// that are still held: what a crash leaves must not look as if nobody had been
+// there for long.
+func (m *Manager) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		now := time.Now()
+		for _, s := range m.all() {
+			s.renew(now)
+		}
+		err := m.vault.Sweep(ctx, now, func(id string) bool {
+			s := m.holder(id)
+			if s != nil {
+				s.resave()
+			}
+			return s != nil
+		})
+		if err != nil && ctx.Err() == nil {
+			m.Log.Error("sessions whose time is up could not be removed", "error", err)
+		}
+		m.mu.Lock()
+		maps.DeleteFunc(m.revoked, func(_ string, at moment) bool { return m.momentOf(now).Sub(at) > time.Minute })
+		m.mu.Unlock()
+	}
 }
 
 // all returns the sessions that have connected.

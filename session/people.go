@@ -2,10 +2,10 @@ package session
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/parleyhq/parley/auth"
@@ -76,17 +76,14 @@ func (m *Manager) named(name string) []*Session {
 }
 
 // Disconnect ends all connections of a person and returns how many there
-// were. They do not come back by themselves.
-func (m *Manager) Disconnect(user, why string) int {
-	sessions := m.ofUser(user)
-	for _, s := range sessions {
-		s.conn.Reply(protocol.Disconnected.Errorf("%s", why).Reply(0))
-		s.leave(protocol.Disconnected, 0)
-	}
+// were. They do not come back by themselves, and what was kept for the person's
+// sessions is gone for good when it returns without an error.
+func (m *Manager) Disconnect(ctx context.Context, user, why string) (int, error) {
 	m.mu.Lock()
-	m.detached.dropUser(user)
+	m.revoked[user] = m.now()
 	m.mu.Unlock()
-	return len(sessions)
+	n := m.DisconnectWhere(user, why, func(auth.Identity) bool { return true })
+	return n, m.vault.ForgetUser(ctx, user)
 }
 
 // DisconnectWhere ends those connections of a person whose identity ok
@@ -104,14 +101,41 @@ func (m *Manager) DisconnectWhere(user, why string, ok func(auth.Identity) bool)
 	return n
 }
 
-// Reauthorize checks anew what a person is subscribed to and ends what they
-// may no longer receive. It returns how many subscriptions ended.
+// Reauthorize asks who a person is now, if the manager was told how, and checks
+// anew what they are subscribed to. It ends what they may no longer receive,
+// and the connections of one who is nobody any more, and returns how many
+// subscriptions ended.
 func (m *Manager) Reauthorize(ctx context.Context, user string) int {
+	sessions := m.ofUser(user)
 	n := 0
-	for _, s := range m.ofUser(user) {
+	if m.Identify != nil {
+		who, err := m.ask(ctx, user)
+		if err != nil {
+			for _, s := range sessions {
+				n += s.describe().Subscriptions
+			}
+			m.Log.InfoContext(ctx, "a user is disconnected who could not be identified", "user", user, "error", err)
+			m.DisconnectWhere(user, ClientError(err).Message, func(auth.Identity) bool { return true })
+			return n
+		}
+		for _, s := range sessions {
+			s.become(who)
+		}
+	}
+	for _, s := range sessions {
 		n += s.reauthorize(ctx)
 	}
 	return n
+}
+
+// ask tells who a user is; a panic of the application's code is an error.
+func (m *Manager) ask(ctx context.Context, user string) (who auth.Identity, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			who, err = auth.Identity{}, fmt.Errorf("the code that identifies panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return m.Identify(ctx, user)
 }
 
 // Stats are counts since the start, and of the moment.
@@ -127,36 +151,13 @@ type Stats struct {
 func (m *Manager) Stats() Stats {
 	st := Stats{
 		Accepted: m.counts.accepted.Load(), Resumed: m.counts.resumed.Load(), Errors: m.counts.errors.Load(),
-		Calls: m.counts.calls.Load(), Ended: tallied(&m.counts.ended), Refused: tallied(&m.counts.refused), DroppedEvents: m.events.dropped.Load(),
+		Calls: m.counts.calls.Load(), Ended: m.counts.ended.All(), Refused: m.counts.refused.All(), DroppedEvents: m.events.Dropped(),
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.detached.expire(time.Now())
-	st.Open, st.Users, st.Detached, st.Draining = len(m.open), len(m.users), m.detached.len(), m.draining
+	st.Detached = m.volatile.Len()
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	st.Open, st.Users, st.Draining = len(m.open), len(m.users), m.draining
 	return st
-}
-
-// tally counts one more of code in a map of *atomic.Uint64.
-func tally(counts *sync.Map, code string) {
-	v, ok := counts.Load(code)
-	if !ok {
-		v, _ = counts.LoadOrStore(code, new(atomic.Uint64))
-	}
-	if n, ok := v.(*atomic.Uint64); ok {
-		n.Add(1)
-	}
-}
-
-func tallied(counts *sync.Map) map[string]uint64 {
-	out := make(map[string]uint64)
-	counts.Range(func(k, v any) bool {
-		code, _ := k.(string)
-		if n, ok := v.(*atomic.Uint64); ok {
-			out[code] = n.Load()
-		}
-		return true
-	})
-	return out
 }
 
 // Described is one connection, as an operator sees it.

@@ -1,7 +1,9 @@
 package session
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -32,19 +34,22 @@ type Session struct {
 	id, user, device string
 	since            moment
 	connected        atomic.Bool
-	calls            atomic.Int32
+	calls            atomic.Int32            // under way
+	running          atomic.Int32            // they, and handlers of what was published
+	last             atomic.Pointer[lasting] // nil for most
 
-	timer  wheel.Timer
-	frames moment   // when those so far would have come at the allowed rate
-	next   *Session // of the same user; guarded by the manager's lock
+	timer wheel.Timer
+	due   moment   // when the commands so far would have come at the allowed rate
+	next  *Session // of the same user; guarded by the manager's lock
 
 	mu       sync.Mutex
 	welcomed bool // the answer to connect is queued; direct messages may follow
 	ended    bool
+	taken    bool           // a newer connection goes on with the session
+	byDevice bool           // Info.ByDevice; never changed
 	identity *auth.Identity // never changed, only replaced; nil while unknown
 	live     liveness
 	subs     subscriptions
-	errors   *rate.Limiter    // nil until the first
 	leaving  *protocol.Reason // why the server ends it
 }
 
@@ -63,23 +68,37 @@ func (s *Session) Identity() auth.Identity {
 	return *s.identity
 }
 
-// Deliver hands d to the client.
-func (s *Session) Deliver(d *hub.Delivery) { s.conn.Deliver(d) }
+// Deliver hands d to the client, as Conn.Deliver says.
+func (s *Session) Deliver(d *hub.Delivery) bool { return s.conn.Deliver(d) }
 
-// Ready waits until the client has taken half of what is queued for it.
-func (s *Session) Ready(ctx context.Context) error {
-	ready := s.conn.Ready()
-	if ready == nil {
-		return nil
+// Ready is described at pubsub.Receiver.
+func (s *Session) Ready(wake func()) bool {
+	return s.conn.Ready(func() {
+		s.hear(s.m.now(), false) // what it took proves it alive
+		wake()
+	})
+}
+
+// Ended is described at pubsub.Receiver.
+func (s *Session) Ended(feed *pubsub.Feed, err error) {
+	refusal := ClientError(err)
+	if refusal.Code == protocol.SlowConsumer.Code { // it comes back, and goes on where it was
+		s.leave(protocol.SlowConsumer, 0)
+		return
 	}
-	ctx, stop := context.WithTimeout(ctx, s.m.Limits.HeartbeatInterval)
-	defer stop()
-	select {
-	case <-ready: // what it took proves it alive, while its own frames wait for this
-		s.hear(s.m.now(), false)
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	filter := string(feed.Filter())
+	s.mu.Lock()
+	sub := s.subs.get(filter)
+	mine := sub != nil && sub.feed == feed
+	if mine {
+		s.subs.remove(filter)
+	}
+	s.mu.Unlock()
+	if mine {
+		sub.close(s.m.PubSub)
+		s.resave()
+		s.refuse(0, refusal)
+		s.unsubscribed(0, filter)
 	}
 }
 
@@ -87,20 +106,21 @@ func (s *Session) Ready(ctx context.Context) error {
 func (s *Session) Handle(frame []protocol.Incoming) {
 	now := s.m.now()
 	s.hear(now, len(frame) != 1 || frame[0].Command.GetPong() == nil)
-	if !s.allowed(now, frame) {
-		return
-	}
 	for i := range frame {
 		in := &frame[i]
 		switch {
 		case s.gone():
 			return
+		case !s.allowed(now):
+			rate := s.m.Limits.CommandsPerSecond
+			s.refuse(in.ID, protocol.RateLimited.Errorf("more than %d commands a second: slow down", rate).After(time.Second))
 		case in.Err != nil:
 			s.refuse(in.ID, in.Err)
 		case !s.connected.Load() && in.Command.GetConnect() == nil:
 			s.refuse(in.ID, protocol.Unauthorized.Errorf("the first command must be connect"))
 			s.leave(protocol.BadProtocol, 0)
 		default:
+			s.await(in.Command)
 			s.do(in.ID, in.Command)
 		}
 	}
@@ -122,19 +142,16 @@ func (s *Session) hear(now moment, active bool) {
 	}
 }
 
-// allowed holds the client to its frame rate. Every command of a frame above
-// it is refused, so that nobody waits for an answer. It counts as the generic
-// cell rate algorithm does, with one number: two seconds' worth may come at once.
-func (s *Session) allowed(now moment, frame []protocol.Incoming) bool {
-	if due := max(s.frames, now); due.Sub(now) < 2*time.Second {
-		s.frames = due.Add(time.Second / time.Duration(s.m.Limits.FramesPerSecond))
-		return true
+// allowed holds the client to its rate of commands, whether they come one by
+// one or many in a frame. It counts as the generic cell rate algorithm does,
+// with one number: two seconds' worth may come at once.
+func (s *Session) allowed(now moment) bool {
+	due := max(s.due, now)
+	if due.Sub(now) >= 2*time.Second {
+		return false
 	}
-	tooMany := protocol.RateLimited.Errorf("more than %d frames a second: slow down", s.m.Limits.FramesPerSecond).After(time.Second)
-	for i := range frame {
-		s.refuse(frame[i].ID, tooMany)
-	}
-	return false
+	s.due = due.Add(time.Second / time.Duration(s.m.Limits.CommandsPerSecond))
+	return true
 }
 
 // refuse answers with an error and, when the client has made too many, ends
@@ -142,11 +159,12 @@ func (s *Session) allowed(now moment, frame []protocol.Incoming) bool {
 func (s *Session) refuse(id uint64, err *protocol.Error) {
 	s.m.counts.errors.Add(1)
 	s.conn.Reply(err.Reply(id))
+	l := s.lasts()
 	s.mu.Lock()
-	if s.errors == nil {
-		s.errors = rate.NewLimiter(1, s.m.Limits.Errors)
+	if l.errors == nil {
+		l.errors = rate.NewLimiter(1, s.m.Limits.Errors)
 	}
-	spent := !s.errors.Allow()
+	spent := !l.errors.Allow()
 	s.mu.Unlock()
 	if spent {
 		s.leave(protocol.ErrorBudget, 0)
@@ -168,6 +186,34 @@ func (s *Session) leave(r protocol.Reason, retryAfter time.Duration) {
 	s.conn.Close(r)
 }
 
+// parting, in Session.running, is set when the connection ends as soon as
+// nothing is to be answered any more.
+const parting = 1 << 30
+
+// part asks the client to come back elsewhere, once it has the answers it waits
+// for.
+func (s *Session) part() {
+	if s.running.Or(parting) == 0 {
+		s.leave(protocol.Draining, s.m.spread())
+	}
+}
+
+// begins notes that something will be answered later, or refuses it because
+// the connection is about to end. Without a refusal finished must follow.
+func (s *Session) begins() *protocol.Error {
+	if s.running.Add(1)&parting == 0 {
+		return nil
+	}
+	s.finished()
+	return protocol.Draining.Errorf("this node is shutting down: connect again")
+}
+
+func (s *Session) finished() {
+	if s.running.Add(-1) == parting {
+		s.leave(protocol.Draining, s.m.spread())
+	}
+}
+
 // takenOver ends the connection because a newer one goes on with its session.
 func (s *Session) takenOver() { s.leave(protocol.TakenOver, 0) }
 
@@ -185,21 +231,20 @@ func (s *Session) End(why protocol.Reason) {
 	if s.leaving != nil {
 		why = *s.leaving
 	}
-	var keep *record
+	s.mu.Unlock()
 	if s.connected.Load() && why.Retry != protocol.RetryNever {
-		keep = s.remains()
+		s.remain(subs)
 	}
-	s.mu.Unlock()
 	for _, sub := range subs {
-		sub.feed.Close()
+		sub.close(s.m.PubSub)
 	}
-	s.m.left(s, keep)
+	s.m.left(s)
 	s.mu.Lock()
-	s.subs = subscriptions{} // not before: until the manager has the record, a newer connection asks for it here
+	s.subs = subscriptions{} // not before: until the manager has what remains, a newer connection asks for it here
 	s.mu.Unlock()
-	tally(&s.m.counts.ended, why.Code)
+	s.m.counts.ended.Add(why.Code)
 	if s.connected.Load() {
-		s.m.events.emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Reason: why.Code, At: time.Now()})
+		s.m.events.Emit(Event{User: s.user, Session: s.id, Node: s.m.Node, Reason: why.Code, At: time.Now()})
 	}
 }
 
@@ -254,7 +299,25 @@ func (s *Session) reauthorize(ctx context.Context) int {
 	return n
 }
 
-// drop ends one subscription.
+// become gives the client the name and roles that its user has now. What came
+// with its own sign-in, when it expires and its claims, stays, unless the user
+// has newer claims of the same name.
+func (s *Session) become(now auth.Identity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	who := *s.identity
+	who.Name, who.Roles = cmp.Or(now.Name, who.Name), now.Roles
+	if len(now.Claims) > 0 {
+		who.Claims = maps.Clone(who.Claims)
+		if who.Claims == nil {
+			who.Claims = make(map[string]any, len(now.Claims))
+		}
+		maps.Copy(who.Claims, now.Claims)
+	}
+	s.identity = &who
+}
+
+// drop ends one subscription, also for the session when it comes back.
 func (s *Session) drop(filter string) bool {
 	s.mu.Lock()
 	sub := s.subs.remove(filter)
@@ -262,6 +325,9 @@ func (s *Session) drop(filter string) bool {
 	if sub == nil {
 		return false
 	}
-	sub.feed.Close()
+	sub.close(s.m.PubSub)
+	if sub.qos > 0 {
+		s.resave()
+	}
 	return true
 }

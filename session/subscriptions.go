@@ -3,29 +3,34 @@ package session
 import (
 	"iter"
 
-	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/pubsub/receipts"
+	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/topic"
 )
 
 // subscription is one filter a client receives.
 type subscription struct {
 	feed     *pubsub.Feed
-	epoch    string
-	acked    uint64
-	qos      uint32
-	presence bool
+	receipts *receipts.Watcher // nil unless the client wants to know
+	qos      uint8
 }
 
-// saved tells where the subscription goes on: at QoS 1 behind what the client
+// close ends it.
+func (sub *subscription) close(topics *pubsub.Service) {
+	sub.feed.Close()
+	if sub.receipts != nil {
+		topics.UnwatchReceipts(sub.receipts)
+	}
+}
+
+// saved tells what it is and where it goes on: at QoS 1 behind what the client
 // has acknowledged, at QoS 0 from now, for what is on a cable that was cut is
 // known to nobody. A client that counts for itself says where to go on in its
 // connect command.
-func (sub *subscription) saved() saved {
-	filter := sub.feed.Filter()
-	out := saved{filter: string(filter), qos: sub.qos, presence: sub.presence}
-	if sub.qos > 0 && !filter.Wildcard() {
-		out.at = &message.Position{Epoch: sub.epoch, Seq: sub.acked}
-	}
+func (sub *subscription) saved() store.Subscription {
+	out := sub.feed.Saved()
+	out.Receipts = sub.receipts != nil
 	return out
 }
 
@@ -85,4 +90,28 @@ func (ss *subscriptions) all() iter.Seq[*subscription] {
 			}
 		}
 	}
+}
+
+// acknowledging appends those that a message of a topic may have come through
+// and that are to be acknowledged.
+func (ss *subscriptions) acknowledging(to []*subscription, name string) []*subscription {
+	for sub := range ss.all() {
+		f := sub.feed.Filter()
+		if sub.qos > 0 && (string(f) == name || f.Wildcard() && f.Matches(topic.Name(name))) {
+			to = append(to, sub)
+		}
+	}
+	return to
+}
+
+// sharing appends those that are members of a group and that a message of a
+// topic may have come through.
+func (ss *subscriptions) sharing(to []*subscription, group, name string) []*subscription {
+	for sub := range ss.all() {
+		of, f, err := topic.ParseShare(string(sub.feed.Filter()))
+		if err == nil && of == group && f.Matches(topic.Name(name)) {
+			to = append(to, sub)
+		}
+	}
+	return to
 }

@@ -1,6 +1,7 @@
 package ticket
 
 import (
+	"bytes"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -64,7 +65,42 @@ type onceBody struct {
 	Expires int64          `json:"e"` // the ticket's
 }
 
-// Issue returns a ticket for id and how long it lives.
+// open reads a body that was not tampered with.
+func open(plain []byte) (b onceBody, err error) {
+	d := json.NewDecoder(bytes.NewReader(plain))
+	d.UseNumber()
+	err = d.Decode(&b)
+	for name, v := range b.Claims {
+		b.Claims[name] = whole(v)
+	}
+	return b, err
+}
+
+// whole gives whole numbers back as what they were, an int64: a float64 would
+// equal none of them, and would round an id that is larger than 2^53.
+func whole(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return n
+		}
+		if f, err := v.Float64(); err == nil {
+			return f
+		}
+	case map[string]any:
+		for name, part := range v {
+			v[name] = whole(part)
+		}
+	case []any:
+		for i, part := range v {
+			v[i] = whole(part)
+		}
+	}
+	return v
+}
+
+// Issue returns a ticket for id and how long it lives. Claims travel as JSON:
+// of numbers, whole ones come back as int64 and others as float64.
 func (o *Once) Issue(id auth.Identity) (string, time.Duration, error) {
 	if id.Anonymous() {
 		return "", 0, &auth.Error{Code: auth.CodeTokenMissing, Message: "sign in first: a ticket stands for somebody"}
@@ -114,8 +150,8 @@ func (o *Once) Redeem(ctx context.Context, text string) (auth.Identity, error) {
 	if err != nil {
 		return auth.Identity{}, invalid(refusal, errForged)
 	}
-	var b onceBody
-	if err := json.Unmarshal(plain, &b); err != nil {
+	b, err := open(plain)
+	if err != nil {
 		return auth.Identity{}, invalid(refusal, err)
 	}
 	until := time.UnixMilli(b.Expires)

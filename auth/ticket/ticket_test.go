@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -105,6 +106,22 @@ func TestRotation(t *testing.T) {
 	}
 	if _, err := keys(t, 'b').VerifyResume(old); auth.Code(err) != auth.CodeTicketInvalid {
 		t.Errorf("a retired secret: %v", err)
+	}
+}
+
+// An application compares claims with its own ids, which are whole numbers.
+func TestClaimsKeepTheirNumbers(t *testing.T) {
+	t.Parallel()
+	o := ticket.NewOnce(keys(t, 'a'), ticket.NewMemory(0), 0)
+	const id = int64(1)<<62 + 1
+	claims := map[string]any{"id": id, "part": 0.5, "list": []any{int64(-1), "x"}, "deep": map[string]any{"n": int64(7)}, "none": nil}
+	text, _, err := o.Issue(auth.Identity{User: "ann", Claims: claims})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := o.Redeem(t.Context(), text)
+	if err != nil || !reflect.DeepEqual(got.Claims, claims) {
+		t.Errorf("%#v, %v", got.Claims, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package proc
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -69,6 +70,33 @@ func TestServerThatEndsBadly(t *testing.T) {
 	}
 	if err := s.Stop(); err == nil || !strings.Contains(err.Error(), "on fire") {
 		t.Errorf("%v", err)
+	}
+}
+
+// What nobody reads is held by the system.
+func TestSocketMemory(t *testing.T) {
+	before, err := SocketMemory()
+	if runtime.GOOS != "linux" {
+		if !errors.Is(err, ErrUnknown) {
+			t.Errorf("%v", err)
+		}
+		return
+	}
+	l, listenErr := net.Listen("tcp", "127.0.0.1:0")
+	if err := errors.Join(err, listenErr); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	n, _ := conn.Write(make([]byte, 16<<20)) // as much as fits
+	after, err := SocketMemory()
+	if err != nil || after-before < int64(n)/2 {
+		t.Errorf("from %d to %d, with %d bytes unread, %v", before, after, n, err)
 	}
 }
 

@@ -34,6 +34,22 @@ func Read(pid int) (Sample, error) {
 	return s, err
 }
 
+// SocketMemory returns the bytes that the system holds in the buffers of all
+// TCP connections, of every process.
+func SocketMemory() (int64, error) {
+	text, err := os.ReadFile("/proc/net/sockstat")
+	if err != nil {
+		return 0, err
+	}
+	for line := range bytes.Lines(text) {
+		if _, after, ok := bytes.Cut(line, []byte(" mem ")); ok && bytes.HasPrefix(line, []byte("TCP:")) {
+			pages, err := strconv.ParseInt(strings.TrimSpace(string(after)), 10, 64)
+			return pages * int64(os.Getpagesize()), err
+		}
+	}
+	return 0, ErrUnknown
+}
+
 // field returns the number after name at the start of a line, or 0.
 func field(text []byte, name string) int64 {
 	for line := range bytes.Lines(text) {

@@ -83,6 +83,9 @@ func (s *Swarm) dial(ctx context.Context, p *Peer) (_ *handshaken, err error) {
 	// The deadline is not all: whoever waits for the load wants it to end at once.
 	cut := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer cut()
+	if err := narrow(conn, p.buffer); err != nil {
+		return nil, err
+	}
 	r := bufio.NewReaderSize(conn, 1024)
 	if err := upgrade(conn, r, s.target.URL); err != nil {
 		return nil, err
@@ -115,6 +118,18 @@ func connect(ctx context.Context, u *url.URL, number int) (net.Conn, error) {
 		return (&tls.Dialer{NetDialer: &d, Config: &tls.Config{MinVersion: tls.VersionTLS12}}).DialContext(ctx, "tcp", host)
 	}
 	return d.DialContext(ctx, "tcp", host)
+}
+
+// narrow makes a connection's receive buffer small, unless buffer is 0.
+func narrow(conn net.Conn, buffer int) error {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if buffer == 0 || !ok {
+		return nil
+	}
+	return tcp.SetReadBuffer(buffer)
 }
 
 // localAddress spreads connections to this machine over its many loopback

@@ -11,13 +11,15 @@ type Peer struct {
 	// starts anew when it connects again.
 	Returns bool
 
-	topic string
-	shard *shard // which guards what follows while the peer is connected
+	topic  string
+	buffer int    // receive buffer in bytes; 0: as the system has it
+	shard  *shard // which guards what follows while the peer is connected
 
 	track          record.Track
 	frames         frames
 	session, epoch string
-	wire           wire // nil while it is not connected
+	wire           wire   // nil while it is not connected
+	skipped        uint64 // messages the server said it left out
 }
 
 // wire is a peer's connection, as a driver keeps it. Neither method blocks for

@@ -107,6 +107,29 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
+// Whatever a server says, no more messages are counted than there are marks of
+// this run in it, decoded or not.
+func FuzzUnderstand(f *testing.F) {
+	s := &Swarm{target: Target{Protocol: Parley}, marker: newMarker()}
+	s.marker.head = []byte("~01234567")
+	mine := string(s.marker.appendTo(nil, 1, s.marker.start, MinSize))
+	f.Add(fmt.Sprintf(`{"message":{"topic":"a","seq":5,"prev":4,"payload":%q}}`, mine))
+	f.Add(fmt.Sprintf(`[{"message":{"payload":%q,"prev":4,"seq":5}},{"skipped":{"topic":"a","count":3}}]`, mine))
+	f.Add(`{"gap":{"topic":"a"}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		peer := func() *Peer {
+			return &Peer{topic: "a", shard: &shard{swarm: s, latency: record.NewHistogram()}}
+		}
+		quick, whole := peer(), peer()
+		_ = whole.replies([]byte(text), time.Now()) // what cannot be decoded ends the connection
+		quick.plain([]byte(text), time.Now())
+		marks := int64(strings.Count(text, string(s.marker.head)))
+		if quick.shard.arrived > min(marks, 1) || whole.shard.arrived > marks {
+			t.Errorf("%q: %d and %d came", text, quick.shard.arrived, whole.shard.arrived)
+		}
+	})
+}
+
 func TestMarker(t *testing.T) {
 	t.Parallel()
 	m := newMarker()

@@ -129,6 +129,8 @@ func (p *Peer) replies(frame []byte, now time.Time) error {
 			}
 		case r.GetGap() != nil:
 			p.faults().Gaps++
+		case r.GetSkipped() != nil:
+			p.skipped += r.GetSkipped().GetCount()
 		case r.GetError() != nil:
 			p.faults().Refused++
 			p.shard.swarm.refusal.CompareAndSwap(nil, r.GetError())

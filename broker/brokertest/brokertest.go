@@ -2,7 +2,7 @@
 // passes it:
 //
 //	func TestContract(t *testing.T) {
-//		brokertest.Test(t, func(tb testing.TB) broker.Broker { return natsbroker.New(…) })
+//		brokertest.Test(t, brokertest.Engine{Open: func(tb testing.TB) broker.Broker { return natsbroker.New(…) }})
 //	}
 package brokertest
 
@@ -21,14 +21,42 @@ import (
 // patience is how long the suite waits for what should come at once.
 const patience = 20 * time.Second
 
-// Test runs the suite. open returns a new engine that was not started and
-// shares nothing with earlier ones; the suite closes it.
-func Test(t *testing.T, open func(tb testing.TB) broker.Broker) {
+// Engine says how the suite gets engines, and what they can do. Engines that are
+// opened were not started and share nothing with earlier ones; the suite closes
+// them.
+type Engine struct {
+	Open func(tb testing.TB) broker.Broker
+	// Durable is set for engines that keep durable topics. It makes a new place
+	// for them, and returns what opens an engine on what is there; each is closed
+	// before the next is opened. Everything is tested with durable topics as well.
+	Durable func(tb testing.TB) (reopen func() broker.Broker)
+}
+
+// Test runs the suite.
+func Test(t *testing.T, e Engine) {
 	t.Helper()
-	for _, c := range []struct {
-		name string
-		test func(*testing.T, *bench)
-	}{
+	for _, c := range cases() {
+		t.Run(c.name, func(t *testing.T) { c.test(t, start(t, e.Open(t), broker.Memory)) })
+	}
+	if e.Durable == nil {
+		t.Run("durable messages are refused", func(t *testing.T) { testNotDurable(t, start(t, e.Open(t), broker.SyncAlways)) })
+		return
+	}
+	for _, c := range cases() {
+		t.Run("durable/"+c.name, func(t *testing.T) { c.test(t, start(t, e.Durable(t)(), broker.SyncAlways)) })
+	}
+	for _, c := range durableCases() {
+		t.Run("durable/"+c.name, func(t *testing.T) { c.test(t, e.Durable(t)) })
+	}
+}
+
+type testCase struct {
+	name string
+	test func(*testing.T, *bench)
+}
+
+func cases() []testCase {
+	return []testCase{
 		{"one topic has one order", testOrder},
 		{"topics do not disturb each other", testTopics},
 		{"a publisher's own order is kept", testPipelined},
@@ -48,14 +76,24 @@ func Test(t *testing.T, open func(tb testing.TB) broker.Broker) {
 		{"closing waits for deliveries", testCloseWaits},
 		{"closing under load", testCloseUnderLoad},
 		{"readers and publishers at once", testReadersAndPublishers},
-	} {
-		t.Run(c.name, func(t *testing.T) { c.test(t, start(t, open)) })
+		{"history is bounded in bytes", testHistoryBytes},
+		{"keys are bounded in number", testKeysBound},
+		{"a repeat is answered after the first", testRepeatedAtOnce},
+		{"producers", testProducers},
+		{"a producer's newer connection", testFencing},
+		{"producers on the way", testProducerPipelined},
+		{"a number and a key", testNumberAndKey},
+		{"marks", testMarks},
+		{"marks under load", testMarksUnderLoad},
+		{"news", testNews},
 	}
 }
 
 // bench is a started engine and what it has delivered.
 type bench struct {
 	broker.Broker
+
+	durability broker.Durability // of everything that is published
 
 	tb    testing.TB
 	hook  func(*message.Message) // called within each delivery; may be nil
@@ -66,9 +104,9 @@ type bench struct {
 	busy  map[string]bool // topics a delivery is under way for
 }
 
-func start(tb testing.TB, open func(testing.TB) broker.Broker) *bench {
+func start(tb testing.TB, engine broker.Broker, d broker.Durability) *bench {
 	tb.Helper()
-	b := &bench{tb: tb, Broker: open(tb), more: make(chan struct{}), got: make(map[string][]*message.Message), busy: make(map[string]bool)}
+	b := &bench{tb: tb, Broker: engine, durability: d, more: make(chan struct{}), got: make(map[string][]*message.Message), busy: make(map[string]bool)}
 	if err := b.Start(b); err != nil {
 		tb.Fatalf("start: %v", err)
 	}
@@ -81,6 +119,12 @@ func start(tb testing.TB, open func(testing.TB) broker.Broker) *bench {
 		tb.Fatalf("watch: %v", err)
 	}
 	return b
+}
+
+// Publish publishes with the durability that is being tested.
+func (b *bench) Publish(m *message.Message, o broker.Options, done func(broker.Result, error)) {
+	o.Durability = b.durability
+	b.Broker.Publish(m, o, done)
 }
 
 // HandleMessage is described at broker.Handler.

@@ -57,6 +57,7 @@ func benchCommand() *cobra.Command {
 		{bench.Idle, "Connections that do nothing: how fast they come up, what they hold"},
 		{bench.Fanout, "Few topics with many receivers each"},
 		{bench.OneToOne, "Many topics with one receiver each, published over one connection"},
+		{bench.Slow, "A few receivers are slow: do the others notice, and what does the server hold?"},
 		{bench.Storm, "Everybody drops at once and comes back"},
 		{bench.Soak, "Coming and going for long: does the server hold more and more?"},
 	} {
@@ -109,9 +110,17 @@ func (f *benchFlags) load(c *cobra.Command) {
 	case bench.Idle:
 		flags.DurationVar(&f.Hold, "hold", f.Hold, "how long to idle")
 		return
+	case bench.Slow:
+		flags.IntVar(&f.Messages, "messages", f.Messages, "messages to publish in each round")
+		flags.IntVar(&f.Slow, "slow", f.Slow, "of the connections, those that are slow")
+		flags.IntVar(&f.SlowRate, "slow-rate", f.SlowRate, "bytes a second that a slow one takes")
+		flags.IntVar(&f.Rounds, "rounds", f.Rounds, "rounds without the slow, and as many with them")
+		flags.Float64Var(&f.Tolerance, "tolerance", f.Tolerance, "percent by which the slow may worsen the p99 of the others; 0 is any")
+		flags.IntVar(&f.QueueBytes, "queue-bytes", f.QueueBytes, "what the server may hold for one connection: its limits.queue_bytes")
 	case bench.Soak:
 		flags.DurationVar(&f.Duration, "duration", f.Duration, "how long")
 		flags.IntVar(&f.Churn, "churn", f.Churn, "connections replaced a second")
+		flags.DurationVar(&f.ResumeWindow, "resume-window", f.ResumeWindow, "how long the server keeps sessions: its limits.resume_window")
 	default:
 		flags.IntVar(&f.Messages, "messages", f.Messages, "messages to publish")
 		flags.IntVar(&f.InFlight, "in-flight", f.InFlight, "messages under way before the next is published")

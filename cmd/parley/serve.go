@@ -14,7 +14,7 @@ import (
 // serveFlags are the settings that have a flag: those one changes from start to
 // start. All others have a line in the file and a variable.
 func serveFlags() []string {
-	return []string{"addr", "data", "node", "broker", "public_url", "log.level", "log.format"}
+	return []string{"addr", "frame_addr", "mqtt_addr", "data", "node", "broker", "public_url", "log.level", "log.format"}
 }
 
 func flagOf(key string) string {

@@ -41,7 +41,7 @@ func Vendors() []Vendor {
 		{"github.com/nats-io/", []string{"broker/natsbroker", "store/natsstore"}, oneRoom},
 		{"github.com/redis/", []string{"broker/redisbroker", "store/redisstore"}, oneRoom},
 		{"github.com/twmb/", []string{"broker/kafkabroker"}, oneRoom},
-		{"github.com/cockroachdb/pebble", []string{"broker/localbroker", "store/localstore"}, oneRoom},
+		{"github.com/cockroachdb/pebble", []string{"store/pebblestore"}, oneRoom},
 		{"google.golang.org/grpc", []string{"transport/grpc"}, oneRoom},
 		{"google.golang.org/protobuf", []string{"protocol", "transport/grpc"}, "The wire format is known to protocol alone; everybody else holds its types."},
 		{"github.com/uptrace/bun", applications, tables},
@@ -66,6 +66,7 @@ func TestVendors() []string {
 		"go.uber.org/goleak", "pgregory.net/rapid", "github.com/rogpeppe/go-internal",
 		"github.com/anishathalye/porcupine", "github.com/chromedp/", "google.golang.org/protobuf",
 		"github.com/gobwas/", "github.com/gin-gonic/gin", "github.com/prometheus/client_golang",
+		"github.com/mochi-mqtt/", "github.com/eclipse/", // other people's MQTT, to be held against ours
 	}
 }
 

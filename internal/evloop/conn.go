@@ -165,7 +165,7 @@ func (c *Conn) Flush() {
 func (c *Conn) Offer(frame *[]byte, room int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.takes(frame, room) {
+	if !c.fits(len(*frame), room) {
 		return false
 	}
 	if c.flags&ending == 0 {
@@ -180,7 +180,7 @@ func (c *Conn) Offer(frame *[]byte, room int) bool {
 func (c *Conn) OfferLater(frame *[]byte, room, enough int, delay time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.takes(frame, room) {
+	if !c.fits(len(*frame), room) {
 		return false
 	}
 	switch {
@@ -198,9 +198,10 @@ func (c *Conn) OfferLater(frame *[]byte, room, enough int, delay time.Duration) 
 	return true
 }
 
-// takes reports whether a frame that is offered can be queued; mu is held.
-func (c *Conn) takes(frame *[]byte, room int) bool {
-	if c.flags&ending != 0 || c.flags&parked == 0 && (c.queued == 0 || c.queued+len(*frame) <= room) {
+// fits reports whether a frame of so many bytes that is offered can be queued;
+// mu is held.
+func (c *Conn) fits(size, room int) bool {
+	if c.flags&ending != 0 || c.flags&parked == 0 && (c.queued == 0 || c.queued+size <= room) {
 		return true
 	}
 	c.flags |= wanted

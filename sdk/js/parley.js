@@ -23,6 +23,7 @@
 /** @template [T=any] @typedef {import('./types.d.ts').Message<T>} Message */
 /** @template [T=any] @typedef {import('./types.d.ts').Page<T>} Page */
 /** @template [T=any] @typedef {import('./types.d.ts').SubscribeOptions<T>} SubscribeOptions */
+/** @template [T=any] @typedef {import('./types.d.ts').ProcessOptions<T>} ProcessOptions */
 /** @typedef {(error: ParleyError | null, body?: any) => void} Answer */
 
 const SUBPROTOCOL = 'parley.v1.json';
@@ -47,15 +48,18 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 const MESSAGE_TOO_BIG = 1009; // RFC 6455, section 7.4.1
 const STAY_AWAY = 4500; // close codes from here to 4999: do not come back
 const TOKEN_EXPIRED = 4100;
+const READS = 1000; // topics of which it is remembered how far was read
+const FAILED = Symbol('another member of the group is to try');
+const LEAST_RETRY = 500; // before a message that was refused for now is sent again
 
 /** Why something did not happen. `code` is for programs, `message` for people. */
 export class ParleyError extends Error {
   /**
    * @param {string} code
    * @param {string} message
-   * @param {{number?: number, retry?: string, retryAfter?: number}} [more]
+   * @param {{number?: number, retry?: string, retryAfter?: number, next?: number}} [more]
    */
-  constructor(code, message, { number = 0, retry = 'never', retryAfter = 0 } = {}) {
+  constructor(code, message, { number = 0, retry = 'never', retryAfter = 0, next = 0 } = {}) {
     super(message);
     this.name = 'ParleyError';
     this.code = code;
@@ -65,12 +69,14 @@ export class ParleyError extends Error {
     this.retry = retry;
     /** Milliseconds to wait before a retry. */
     this.retryAfter = retryAfter;
+    /** Of out_of_sequence: the number that the server wants. */
+    this.next = next;
   }
 
   /** @param {any} e */
   static fromWire(e) {
-    const { code = 'unknown', message = '', number, retry, retry_after_ms: retryAfter } = e ?? {};
-    return new ParleyError(code, message || code, { number, retry, retryAfter });
+    const { code = 'unknown', message = '', number, retry, retry_after_ms: retryAfter, next } = e ?? {};
+    return new ParleyError(code, message || code, { number, retry, retryAfter, next });
   }
 }
 
@@ -217,9 +223,75 @@ class Link {
 }
 
 /**
- * A command without an answer yet.
- * @typedef {{id: number, text: string, resend: boolean, timer: unknown, answer: Answer}} Entry
+ * A command without an answer yet. A message that is numbered has a series, and n once it was sent.
+ * @typedef {{id: number, text: string, size: number, resend: boolean, timer: unknown, answer: Answer,
+ *   publish?: any, series?: Series, n?: number}} Entry
  */
+
+/**
+ * Numbers what this client publishes on one topic, so that the server stores
+ * each message once and in order, however often it is sent: a message keeps its
+ * number until it is answered, and the server takes a number only when it has
+ * the one before. It lives as long as the client, because a number that another
+ * message had before would be taken for a repeat.
+ *
+ * When a message is refused, those behind it come back as out of sequence: they
+ * are not stored. The series then holds until all that is under way was
+ * answered, and goes on with new numbers from the one that the server wants.
+ */
+export class Series {
+  last = 0; // the number given most recently
+  flying = 0; // under way
+  held = false; // nothing more is sent for now
+  paused = false; // held until unpause
+  /** @type {Entry[]} */
+  kept = [];
+
+  /** Gives an entry its number as it is sent. One beyond the last was taken back meanwhile. @param {Entry} entry */
+  number(entry) {
+    if (!entry.n || entry.n > this.last) entry.n = ++this.last;
+    this.flying++;
+    entry.text = JSON.stringify({ id: entry.id, publish: { ...entry.publish, n: entry.n } });
+  }
+
+  /** What an answer means: is the entry sent again, and when? @param {Entry} entry @param {ParleyError | null} error */
+  judge(entry, error) {
+    this.flying--;
+    if (!error) return { again: false, wait: 0 };
+    if (error.code === 'out_of_sequence' && error.next > 0) {
+      this.last = error.next - 1;
+      this.held = true;
+      return { again: true, wait: 0 };
+    }
+    if (error.retry === 'never') {
+      if (entry.n === this.last) this.last--;
+      this.held ||= this.flying > 0; // those behind it come back
+      return { again: false, wait: 0 };
+    }
+    // It may even be stored: only the same number makes it safe to send it again.
+    this.held = this.paused = true;
+    return { again: true, wait: Math.max(error.retryAfter, LEAST_RETRY) };
+  }
+
+  /** What was held, in the order it was published in, once it may go on. */
+  resume() {
+    return !this.held || this.paused || this.flying > 0 ? [] : this.#release();
+  }
+
+  /** Forgets what belonged to the connection. */
+  cut() {
+    this.flying = 0;
+    this.paused = false;
+    return this.#release();
+  }
+
+  #release() {
+    const kept = this.kept.sort((a, b) => a.id - b.id);
+    this.kept = [];
+    this.held = false;
+    return kept;
+  }
+}
 
 /** Commands in the order they were made, of which only so many are under way. */
 class Lane {
@@ -233,13 +305,19 @@ class Lane {
     this.window = window;
   }
 
-  /** The next entries to send, small ones together. */
-  batch() {
+  /** The next entries to send, small ones together. @param {(entry: Entry) => Series | undefined} seriesOf */
+  batch(seriesOf) {
     const texts = [];
     let size = 0;
     for (const entry of this.waiting.values()) {
       if (this.sent.size >= this.window || (size > 0 && size + entry.text.length > BATCH)) break;
       this.waiting.delete(entry.id);
+      const series = seriesOf(entry);
+      if (series?.held) {
+        series.kept.push(entry);
+        continue;
+      }
+      series?.number(entry);
       this.sent.set(entry.id, entry);
       texts.push(entry.text);
       size += entry.text.length;
@@ -255,12 +333,17 @@ class Lane {
     return entry;
   }
 
-  /** What was under way waits again, first. */
-  lost() {
-    const { sent } = this;
-    this.waiting = new Map([...sent, ...this.waiting]);
+  /** @param {Entry[]} entries */
+  front(entries) {
+    if (entries.length) this.waiting = new Map([...entries.map((e) => /** @type {[number, Entry]} */ ([e.id, e])), ...this.waiting]);
+  }
+
+  /** What was under way waits again, first, with what else is to. @param {Entry[]} more */
+  lost(more) {
+    const sent = [...this.sent.values()];
     this.sent = new Map();
-    return [...sent.values()];
+    this.front([...sent, ...more].sort((a, b) => a.id - b.id));
+    return sent;
   }
 }
 
@@ -270,6 +353,9 @@ class Outbox {
   #calls = new Lane(CALL_WINDOW);
   #lanes = [this.#commands, this.#calls];
   #bytes = 0;
+  /** @type {Map<string, Series>} by topic */
+  #series = new Map();
+  numbered = false; // the server keeps numbers
 
   /** @param {number} count @param {number} bytes */
   constructor(count, bytes) {
@@ -279,36 +365,92 @@ class Outbox {
 
   /** @param {Entry} entry @param {boolean} isCall */
   add(entry, isCall) {
-    const count = this.#lanes.reduce((n, lane) => n + lane.waiting.size + lane.sent.size, 0);
-    if (count >= this.count || this.#bytes + entry.text.length > this.bytes) {
+    let count = 0;
+    for (const lane of this.#lanes) count += lane.waiting.size + lane.sent.size;
+    for (const series of this.#series.values()) count += series.kept.length;
+    if (count >= this.count || this.#bytes + entry.size > this.bytes) {
       const message = 'too much is waiting to be sent: try again once the connection is back';
       throw new ParleyError('outbox_full', message, { retry: 'later' });
     }
-    this.#bytes += entry.text.length;
+    this.#bytes += entry.size;
     (isCall ? this.#calls : this.#commands).waiting.set(entry.id, entry);
   }
 
   /** @param {Link} link */
   pump(link) {
     for (const lane of this.#lanes) {
-      for (let texts = lane.batch(); texts.length; texts = lane.batch()) {
+      for (let texts = lane.batch(this.#seriesOf); texts.length; texts = lane.batch(this.#seriesOf)) {
         link.sendText(texts.length === 1 ? texts[0] : `[${texts.join(',')}]`);
       }
     }
   }
 
-  /** Reports whether id was one of ours. @param {number} id @param {ParleyError | null} error @param {any} [body] */
-  settle(id, error, body) {
-    const entry = this.#commands.take(id) ?? this.#calls.take(id);
-    if (!entry) return false;
-    this.#bytes -= entry.text.length;
-    entry.answer(error, body);
+  /** What numbers an entry; nothing does at QoS 0, or with a server that keeps no numbers. @param {Entry} entry */
+  #seriesOf = (entry) => {
+    if (entry.series || !entry.publish || !this.numbered || entry.publish.qos === 0) return entry.series;
+    const { topic } = entry.publish;
+    entry.series = this.#series.get(topic) ?? new Series();
+    this.#series.set(topic, entry.series);
+    return entry.series;
+  };
+
+  /**
+   * Takes the server's answer. Reports whether id was one of ours, and calls
+   * pause when its topic has to wait: call restart after that time.
+   * @param {number} id @param {ParleyError | null} error @param {any} body
+   * @param {(series: Series, wait: number) => void} pause
+   */
+  answered(id, error, body, pause) {
+    const entry = this.#commands.sent.get(id);
+    const series = entry?.series;
+    if (!entry || !series) return this.settle(id, error, body);
+    const { again, wait } = series.judge(entry, error);
+    this.#commands.sent.delete(id);
+    if (again) series.kept.push(entry);
+    this.#commands.front(series.resume());
+    if (again && wait > 0) pause(series, wait);
+    if (!again) this.#finish(entry, error, body);
     return true;
+  }
+
+  /** @param {Series} series */
+  restart(series) {
+    series.paused = false;
+    this.#commands.front(series.resume());
+  }
+
+  /** Ends an entry whatever the server says. Reports whether id was one of ours. @param {number} id @param {ParleyError | null} error @param {any} [body] */
+  settle(id, error, body) {
+    const flying = this.#commands.sent.get(id)?.series;
+    const entry = this.#commands.take(id) ?? this.#calls.take(id) ?? this.#unkeep(id);
+    if (!entry) return false;
+    if (flying) {
+      flying.flying--;
+      this.#commands.front(flying.resume());
+    }
+    this.#finish(entry, error, body);
+    return true;
+  }
+
+  /** @param {number} id */
+  #unkeep(id) {
+    for (const series of this.#series.values()) {
+      const at = series.kept.findIndex((entry) => entry.id === id);
+      if (at >= 0) return series.kept.splice(at, 1)[0];
+    }
+    return undefined;
+  }
+
+  /** @param {Entry} entry @param {ParleyError | null} error @param {any} [body] */
+  #finish(entry, error, body) {
+    this.#bytes -= entry.size;
+    entry.answer(error, body);
   }
 
   /** What was under way is sent again first, unless doing it twice could harm. @param {number} code of the close */
   lost(code) {
-    const sent = this.#lanes.flatMap((lane) => lane.lost());
+    const kept = [...this.#series.values()].flatMap((series) => series.cut());
+    const sent = [...this.#commands.lost(kept), ...this.#calls.lost([])];
     // Sending what the server found too big again would end every connection.
     const largest = sent.reduce((a, b) => (b.text.length > a.text.length ? b : a), sent[0]);
     if (code === MESSAGE_TOO_BIG && largest) {
@@ -325,6 +467,7 @@ class Outbox {
     for (const lane of this.#lanes) {
       for (const id of [...lane.sent.keys(), ...lane.waiting.keys()]) this.settle(id, error);
     }
+    for (const series of this.#series.values()) for (const { id } of [...series.kept]) this.settle(id, error);
   }
 }
 
@@ -397,16 +540,28 @@ class Channel {
   askedId = 0; // of the last subscribe command
   again = false; // refused for now: a timer asks again
 
+  receipts = false;
+  resumed = false; // the server goes on behind what was acknowledged
+
   /** @param {string} filter */
   constructor(filter) {
     this.filter = filter;
-    this.wildcard = /(^|\/)[+#](\/|$)/.test(filter);
+    const [, group = '', inner = filter] = /^\$share\/([^/]+)\/(.+)$/.exec(filter) ?? [];
+    this.group = group;
+    this.inner = inner;
+    this.wildcard = /(^|\/)[+#](\/|$)/.test(inner);
+  }
+
+  /** A message of this topic belongs here. @param {string} topic @param {string} [share] the group it came through */
+  covers(topic, share = '') {
+    return this.group === share && (this.inner === topic || (this.wildcard && matches(this.inner, topic)));
   }
 
   /** @param {Log | undefined} log */
   wire(log) {
     this.asked = this.wildcard || log?.seq === undefined ? this.since : { epoch: log.epoch, seq: log.seq };
-    return { topic: this.filter, qos: this.qos, since: this.asked, presence: this.presence || undefined };
+    const { filter: topic, qos, asked: since } = this;
+    return { topic, qos, since, presence: this.presence || undefined, receipts: this.receipts || undefined };
   }
 }
 
@@ -454,6 +609,10 @@ class Subscription {
   unsubscribe() {
     if (!this.#ended) this.leave(this);
     this.end(null);
+  }
+
+  get ended() {
+    return this.#ended;
   }
 
   /** @param {Error | null} error */
@@ -526,6 +685,12 @@ export class Parley {
   #attempt = 0;
   #notBefore = 0; // the server asked us to stay away until then
   #session = '';
+  /** @type {Map<string, number>} what the session wants and nothing here does yet, with its QoS */
+  #kept = new Map();
+  #listed = false; // connect named all subscriptions
+  /** @type {Map<string, number>} how far was read, by topic */
+  #reads = new Map();
+  #producer = `p-${newKey()}`; // who numbers what is published here
   #token = '';
   /** @type {unknown} */
   #retryTimer = null;
@@ -599,15 +764,81 @@ export class Parley {
    * @param {SubscribeOptions<T>} [options]
    */
   subscribe(topic, handler, options = {}) {
-    if (options.since && /[+#]/.test(topic)) throw new TypeError(`${topic}: a position belongs to one topic, leave since out`);
-    const subscription = new Subscription(topic, handler, options, (s) => this.#leave(s));
+    if (options.since && /[+#]|^\$share\//.test(topic)) throw new TypeError(`${topic}: a position belongs to one topic, leave since out`);
+    return this.#join(new Subscription(topic, handler, options, (s) => this.#leave(s)));
+  }
+
+  /**
+   * Subscribe for work that may fail: a message is acknowledged when the
+   * handler has finished, one after the other. After an error the same message
+   * is handled again, at growing intervals up to half a minute, and those behind
+   * it wait; in a group ($share/group/filter) it goes to another member instead.
+   *
+   * With a store, each message takes effect once, also over several lives of a
+   * page: the position is stored behind the work, or by the handler together
+   * with it, and the subscription begins behind the stored one.
+   * @template [T=any]
+   * @param {string} topic
+   * @param {(message: Message<T>) => unknown} handler
+   * @param {ProcessOptions<T>} [options]
+   */
+  process(topic, handler, { store, ...options } = {}) {
+    if (store && /[+#]|^\$share\//.test(topic)) throw new TypeError(`${topic}: a position belongs to one topic, leave store out`);
+    /** @type {Promise<unknown>} */
+    let turn = Promise.resolve();
+    /** @type {Subscription<T>} */
+    const subscription = new Subscription(
+      topic,
+      (m) => (turn = turn.then(() => this.#work(subscription, m, handler, store))),
+      { qos: store ? 2 : 1, ...options },
+      (s) => this.#leave(s),
+    );
+    if (!store) return this.#join(subscription);
+    Promise.resolve(store.load(topic)).then(
+      (at) => {
+        if (at) subscription.options = { ...subscription.options, since: at };
+        if (!subscription.ended) this.#join(subscription);
+      },
+      (error) => subscription.end(error),
+    );
+    return subscription;
+  }
+
+  /**
+   * Does one piece of work until it has succeeded.
+   * @param {Subscription<any>} subscription @param {Message} m @param {(m: Message) => unknown} handler
+   * @param {import('./types.d.ts').PositionStore} [store]
+   */
+  async #work(subscription, m, handler, store) {
+    for (let attempt = 0; !subscription.ended; attempt++) {
+      try {
+        await handler(m);
+        await store?.save(m.topic, { epoch: m.epoch ?? '', seq: m.seq });
+        return undefined;
+      } catch (error) {
+        this.#trouble(error);
+        if (m.share) return FAILED;
+        const bound = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(attempt, 16));
+        await new Promise((done) => this.#clock.setTimeout(() => done(undefined), Math.max(LEAST_RETRY, this.#random() * bound)));
+      }
+    }
+    return new Promise(() => {}); // it was not done, so it is not acknowledged
+  }
+
+  /** @template T @param {Subscription<T>} subscription */
+  #join(subscription) {
+    const { topic, options } = subscription;
     let channel = this.#channels.get(topic);
     const shared = channel !== undefined || this.#logs.has(topic);
     if (!channel) this.#channels.set(topic, (channel = new Channel(topic)));
-    const news = !channel.handles.size || (options.qos ?? 0) > channel.qos || (options.presence && !channel.presence);
+    const { presence, receipts } = options;
+    const news =
+      !channel.handles.size || (options.qos ?? 0) > channel.qos || (presence && !channel.presence) || (receipts && !channel.receipts);
+    this.#kept.delete(topic);
     channel.handles.add(subscription);
     channel.qos = Math.max(channel.qos, options.qos ?? 0);
-    channel.presence ||= Boolean(options.presence);
+    channel.presence ||= Boolean(presence);
+    channel.receipts ||= Boolean(receipts);
     if (!shared) channel.since = options.since;
     else if (options.since && !channel.wildcard) subscription.held = [];
     if (news && this.#open) this.#ask(channel);
@@ -618,24 +849,27 @@ export class Parley {
 
   /**
    * Publish. The promise settles with the server's answer; while there is no
-   * connection the message waits in the outbox. Sent again after a break, but
-   * stored once: every message carries a key.
+   * connection the message waits in the outbox. Sent again after a break and
+   * after a refusal that may pass, but stored once and in order for as long as
+   * this client lives: messages are numbered. Give a key to what has to be
+   * stored once over several lives of a page.
    * @param {string} topic @param {any} payload JSON, or a Uint8Array @param {PublishOptions} [options]
    * @returns {Promise<Published | undefined>} undefined for a volatile message
    */
   publish(topic, payload, options = {}) {
-    const { type, qos, headers, retain, echo, expiresIn, timeout = 0, volatile = false } = options;
+    const { type, qos = 1, headers, retain, echo, expiresIn, timeout = 0, volatile = false } = options;
     const content = payload instanceof Uint8Array ? { data: toBase64(payload) } : { payload };
     const body = { topic, type, qos, headers, retain, echo, expires_in_ms: expiresIn, ...content };
     if (volatile) {
-      if (this.#open) this.#link?.send({ publish: body });
+      if (this.#open) this.#link?.send({ publish: { ...body, qos: undefined } });
       return Promise.resolve(undefined);
     }
-    const keyed = { ...body, key: options.key ?? newKey() };
+    const keyed = { ...body, key: options.key ?? newKey() }; // for a server that keeps no numbers
+    const numbered = options.key ? keyed : body;
     return this.#post('publish', keyed, timeout, true, (answer) => {
       if (echo === false && answer.position) this.#logs.get(topic)?.mine(answer.position.seq ?? 0);
       return answer;
-    });
+    }, numbered);
   }
 
   /**
@@ -662,9 +896,18 @@ export class Parley {
     return this.#post('history', { topic, before, after, limit }, REQUEST_TIMEOUT, true, toPage);
   }
 
-  /** Tell the others how far was read. @param {string} topic @param {number} seq */
+  /** Tell the others how far was read; without a connection, with the next one. @param {string} topic @param {number} seq */
   read(topic, seq) {
+    if (seq <= (this.#reads.get(topic) ?? 0)) return;
+    const [oldest] = this.#reads.keys();
+    if (this.#reads.size >= READS && oldest !== undefined) this.#reads.delete(oldest); // it has long arrived
+    this.#reads.set(topic, seq);
     if (this.#open) this.#link?.send({ read: { topic, seq } });
+  }
+
+  /** How far people have got in a topic. @param {string} topic @returns {Promise<import('./types.d.ts').Receipt[]>} */
+  receipts(topic) {
+    return this.#post('receipts', { topic }, REQUEST_TIMEOUT, true, (answer) => (answer?.receipts ?? []).map(toReceipt));
   }
 
   /** After the last message that was handed out: a `since` for later. @param {string} topic @returns {Position | undefined} */
@@ -698,7 +941,7 @@ export class Parley {
       const token = await this.#credentials();
       const Socket = await this.#socketClass();
       if (turn !== this.#turn) return;
-      socket = new Socket(this.#url, [SUBPROTOCOL], { headers: this.#options.headers });
+      socket = new Socket(this.#url, [SUBPROTOCOL], { headers: this.#options.headers, compress: this.#options.compress });
       this.#link = new Link(socket, this.#clock, () => ++this.#lastId, {
         opened: (link) => this.#hello(link, token),
         frame: (_, frame) => this.#frame(frame),
@@ -724,8 +967,9 @@ export class Parley {
 
   /** @returns {Promise<import('./types.d.ts').SocketClass>} */
   async #socketClass() {
-    const { WebSocket: given, headers } = this.#options;
-    const own = given ?? (headers ? undefined : this.#surroundings.WebSocket);
+    const { WebSocket: given, headers, compress } = this.#options;
+    const special = headers || (compress && this.#surroundings.process?.versions?.node);
+    const own = given ?? (special ? undefined : this.#surroundings.WebSocket);
     if (own) return own;
     const module = await import(/* @vite-ignore */ new URL('./node-websocket.js', import.meta.url).href);
     return module.NodeWebSocket;
@@ -733,10 +977,19 @@ export class Parley {
 
   /** @param {Link} link @param {string} token */
   #hello(link, token) {
-    const channels = [...this.#channels.values()];
-    const subscriptions = channels.map((channel) => channel.wire(this.#logs.get(channel.filter)));
-    const { device } = this.#options;
-    const connect = { token: token || undefined, session: this.#session || undefined, device, subscriptions };
+    const { device, expiry, clean } = this.#options;
+    this.#listed = !device || this.#session !== ''; // else the session may want more than is known here
+    const channels = [...this.#channels.values()].map((channel) => channel.wire(this.#logs.get(channel.filter)));
+    const kept = [...this.#kept].map(([topic, qos]) => ({ topic, qos }));
+    const connect = {
+      token: token || undefined,
+      session: this.#session || undefined,
+      device,
+      producer: this.#producer,
+      expiry_seconds: expiry && Math.round(expiry / 1000),
+      clean: (clean && !this.#session) || undefined,
+      subscriptions: this.#listed ? [...channels, ...kept] : [],
+    };
     link.ask('connect', connect, CONNECT_TIMEOUT, (error, answer) => {
       if (!error) return this.#connected(link, answer);
       if (error.code === 'disconnected') return undefined; // down() is on its way here already
@@ -758,12 +1011,17 @@ export class Parley {
     link.connectedAt = this.#clock.now();
     link.expect(answer.ping_seconds ? answer.ping_seconds * 1000 + PING_GRACE : 0);
     this.#session = answer.session ?? '';
+    this.#outbox.numbered = Boolean(answer.producer);
     this.user = answer.user ?? '';
+    this.#kept.clear();
     for (const item of answer.subscriptions ?? []) {
       const channel = this.#channels.get(item.topic);
-      if (channel) this.#subscribed(channel, item);
+      if (channel && this.#listed) this.#subscribed(channel, item);
+      else if (channel || item.error) continue; // asked for below, as it is wanted now
+      else if (this.#options.device && item.qos > 0) this.#kept.set(item.topic, item.qos);
       else link.send({ unsubscribe: { topic: item.topic } });
     }
+    for (const [topic, seq] of this.#reads) link.send({ read: { topic, seq } });
     this.#recoverWildcards();
     for (const channel of [...this.#channels.values()]) {
       if (!channel.live) this.#ask(channel);
@@ -776,7 +1034,10 @@ export class Parley {
 
   /** A filter has no position of its own, so each topic seen through it is asked for; rarer ones once they stir. */
   #recoverWildcards() {
-    const logs = [...this.#logs.values()].filter((log) => !this.#channels.has(log.topic) && log.seq !== undefined);
+    const resumed = [...this.#channels.values()].filter((channel) => channel.resumed);
+    const logs = [...this.#logs.values()].filter(
+      (log) => !this.#channels.has(log.topic) && log.seq !== undefined && !resumed.some((channel) => channel.covers(log.topic)),
+    );
     for (const log of logs.sort((a, b) => b.time - a.time).slice(0, RECOVER)) this.#repair(log);
   }
 
@@ -801,8 +1062,9 @@ export class Parley {
     this.#open = false;
     this.#unacked.clear();
     this.#clock.clearTimeout(this.#refreshTimer);
-    for (const channel of this.#channels.values()) channel.live = channel.again = false;
+    for (const channel of this.#channels.values()) channel.live = channel.again = channel.resumed = false;
     for (const log of this.#logs.values()) {
+      log.acked = 0; // the last acknowledgement may be lost
       log.repairing = log.overflowed = false;
       log.held = [];
     }
@@ -888,14 +1150,16 @@ export class Parley {
 
   /**
    * @param {string} name @param {object} body @param {number} timeout milliseconds, 0: none
-   * @param {boolean} resend @param {(answer: any) => any} read @returns {Promise<any>}
+   * @param {boolean} resend @param {(answer: any) => any} read @param {any} [publish] what is sent where it is numbered
+   * @returns {Promise<any>}
    */
-  #post(name, body, timeout, resend, read) {
+  #post(name, body, timeout, resend, read, publish) {
     return new Promise((done, failed) => {
       if (this.#state.state === 'closed') throw new ParleyError('closed', 'the connection is closed');
       const id = ++this.#lastId;
       /** @type {Entry} */
-      const entry = { id, text: JSON.stringify({ id, [name]: body }), resend, timer: null, answer: () => {} };
+      const entry = { id, text: JSON.stringify({ id, [name]: body }), size: 0, resend, timer: null, answer: () => {}, publish };
+      entry.size = entry.text.length;
       entry.answer = (error, answer) => {
         this.#clock.clearTimeout(entry.timer);
         if (error) failed(error);
@@ -940,10 +1204,15 @@ export class Parley {
   }
 
   /** @param {Channel} channel @param {any} answer */
-  #subscribed(channel, { position, recovered, error }) {
+  #subscribed(channel, { position, recovered, resumed = false, error }) {
     if (error) return this.#refused(channel, ParleyError.fromWire(error));
     channel.live = true;
-    if (position && !channel.wildcard) this.#place(channel, { epoch: position.epoch ?? '', seq: position.seq ?? 0 }, recovered);
+    channel.resumed = resumed;
+    const standsSomewhere = !channel.wildcard && !channel.group && (!resumed || channel.asked);
+    if (position && standsSomewhere) this.#place(channel, { epoch: position.epoch ?? '', seq: position.seq ?? 0 }, recovered);
+    if (channel.qos > 0 && !channel.group) {
+      for (const log of this.#logs.values()) if (channel.covers(log.topic)) this.#ackSoon(log);
+    }
     for (const handle of channel.handles) handle.begun(this.position(channel.filter));
   }
 
@@ -996,11 +1265,7 @@ export class Parley {
 
   /** The channels a topic belongs to. @param {string} topic */
   #covering(topic) {
-    const found = [];
-    for (const channel of this.#channels.values()) {
-      if (channel.filter === topic || (channel.wildcard && matches(channel.filter, topic))) found.push(channel);
-    }
-    return found;
+    return [...this.#channels.values()].filter((channel) => channel.covers(topic));
   }
 
   /** @param {string} topic */
@@ -1026,7 +1291,7 @@ export class Parley {
     else if (skipped) this.#skipped(skipped);
     else if (joined) this.#came('joined', joined);
     else if (left) this.#came('left', left);
-    else if (receipt) this.#emit('receipt', receipt);
+    else if (receipt) this.#receipt(toReceipt(receipt));
     else if (error) this.#trouble(ParleyError.fromWire(error));
     else if (unsubscribed) this.#dismissed(unsubscribed.topic);
   }
@@ -1034,7 +1299,16 @@ export class Parley {
   /** @param {any} frame */
   #answered({ id, error: refusal, ...rest }) {
     const error = refusal ? ParleyError.fromWire(refusal) : null;
-    if (this.#outbox.settle(id, error, Object.values(rest)[0]) || !error) return;
+    const link = this.#link;
+    const ours = this.#outbox.answered(id, error, Object.values(rest)[0], (series, wait) => {
+      this.#clock.setTimeout(() => {
+        if (link !== this.#link || !link) return;
+        this.#outbox.restart(series);
+        this.#outbox.pump(link);
+      }, wait);
+    });
+    if (ours && link) this.#outbox.pump(link);
+    if (ours || !error) return;
     // A subscription can fail after it was answered, while it reads history.
     const channel = [...this.#channels.values()].find(({ askedId }) => askedId === id);
     if (channel) this.#refused(channel, error);
@@ -1043,11 +1317,17 @@ export class Parley {
 
   /** @param {Message} m */
   #message(m) {
+    if (m.share) return this.#shared(m, m.share);
     if (!m.seq || (m.topic.startsWith('$') && !this.#channels.has(m.topic))) return this.#dispatch(m);
+    // The session wants it, and nothing here follows it before the server's answer: unacknowledged, it comes again.
+    if (this.#options.device && !this.#covering(m.topic).some((channel) => channel.live)) return undefined;
     const log = this.#log(m.topic);
     if (m.epoch && log.epoch && m.epoch !== log.epoch) this.#lost({ topic: m.topic, position: { epoch: m.epoch, seq: m.prev } });
     log.epoch ||= m.epoch ?? '';
-    if (m.seq <= log.seen) return undefined; // a duplicate
+    if (m.seq <= log.seen) {
+      log.acked = Math.min(log.acked, m.seq - 1); // a duplicate: its acknowledgement may be lost
+      return this.#covering(m.topic).some((channel) => channel.qos > 0) ? this.#ackSoon(log) : undefined;
+    }
     if (!log.repairing && !log.misses(m)) return this.#take(log, m);
     if (log.held.length < HELD) log.held.push(m);
     else log.overflowed = true;
@@ -1057,6 +1337,7 @@ export class Parley {
   /** @param {Log} log @param {Message} m */
   #take(log, m) {
     log.took(m);
+    m.epoch ||= log.epoch; // its position may be stored
     this.#dispatch(m, log);
   }
 
@@ -1069,7 +1350,24 @@ export class Parley {
     }
     this.#emit('message', m);
     if (m.topic.startsWith('$')) this.#emit('direct', m);
-    if (!log || !channels.some((channel) => channel.qos > 0)) return;
+    if (log && channels.some((channel) => channel.qos > 0)) this.#ackAfter(log, m, work);
+  }
+
+  /** A member of a group sees a part of a topic, so nothing is missed between. @param {Message} m @param {string} share */
+  #shared(m, share) {
+    const channel = [...this.#channels.values()].find((c) => c.covers(m.topic, share));
+    if (!channel) return;
+    this.#emit('message', m);
+    const link = this.#link;
+    const work = [...channel.handles].map((handle) => this.#run((x) => handle.deliver(x), m));
+    Promise.all(work).then((results) => {
+      const failed = results.includes(FAILED);
+      if (link === this.#link) link?.send({ ack: { topic: m.topic, seq: m.seq, share, failed: failed || undefined } });
+    });
+  }
+
+  /** Acknowledges m when all work on it is done. @param {Log} log @param {Message} m @param {unknown[]} work */
+  #ackAfter(log, m, work) {
     const unfinished = work.filter((w) => w instanceof Promise);
     if (!unfinished.length) return this.#ackSoon(log);
     log.open.add(m.seq);
@@ -1144,6 +1442,7 @@ export class Parley {
   #lost({ topic, position }) {
     const log = this.#log(topic);
     if (position) log.moveTo(position);
+    this.#reads.delete(topic);
     this.#gap(topic, position);
   }
 
@@ -1169,6 +1468,16 @@ export class Parley {
       }
     }
     this.#emit('gap', gap);
+  }
+
+  /** @param {import('./types.d.ts').Receipt} receipt */
+  #receipt(receipt) {
+    for (const channel of this.#covering(receipt.topic)) {
+      for (const { options } of [...channel.handles]) {
+        if (typeof options.receipts === 'function') this.#run(options.receipts, receipt);
+      }
+    }
+    this.#emit('receipt', receipt);
   }
 
   /** @param {'joined' | 'left'} change @param {{topic: string, user: string}} who */
@@ -1198,6 +1507,37 @@ export class Parley {
  */
 export function connect(url, options) {
   return new Parley(url, options);
+}
+
+/**
+ * Keeps positions in the browser (IndexedDB), for process(): a store that
+ * outlives the page.
+ * @param {string} [name] of the database @returns {import('./types.d.ts').PositionStore}
+ */
+export function indexedPositions(name = 'parley') {
+  const table = 'positions';
+  /** @type {Promise<IDBDatabase> | undefined} */
+  let opened;
+  const open = () =>
+    (opened ??= new Promise((done, failed) => {
+      const request = indexedDB.open(name, 1);
+      request.onupgradeneeded = () => request.result.createObjectStore(table);
+      request.onsuccess = () => done(request.result);
+      request.onerror = () => failed(request.error);
+    }));
+  /** @template T @param {IDBTransactionMode} mode @param {(store: IDBObjectStore) => IDBRequest<T>} what @returns {Promise<T>} */
+  const run = async (mode, what) => {
+    const transaction = (await open()).transaction(table, mode, { durability: 'strict' });
+    return new Promise((done, failed) => {
+      const request = what(transaction.objectStore(table));
+      transaction.oncomplete = () => done(request.result);
+      transaction.onerror = transaction.onabort = () => failed(transaction.error);
+    });
+  };
+  return {
+    load: (topic) => run('readonly', (store) => store.get(topic)),
+    save: async (topic, position) => void (await run('readwrite', (store) => store.put(position, topic))),
+  };
 }
 
 /** @param {string} filter @param {string} topic */
@@ -1238,6 +1578,11 @@ function toError(error) {
 function toMessage({ data, ...m }) {
   const message = { ...m, seq: m.seq ?? 0, prev: m.prev ?? 0 };
   return data === undefined ? message : { ...message, data: fromBase64(data) };
+}
+
+/** @param {any} wire @returns {import('./types.d.ts').Receipt} */
+function toReceipt({ delivered = 0, read = 0, delivered_by: deliveredBy, read_by: readBy, ...r }) {
+  return { ...r, delivered, read, deliveredBy, readBy };
 }
 
 /** @param {any} body @returns {Page} */

@@ -25,6 +25,12 @@ export interface Message<T = any> {
   data?: Uint8Array;
   headers?: Record<string, string>;
   epoch?: string;
+  /** The group that it came through. */
+  share?: string;
+  /** How many members of the group had it before. */
+  attempt?: number;
+  /** It is the topic's last value, from before the subscription. */
+  retained?: boolean;
 }
 
 export interface Member {
@@ -41,11 +47,27 @@ export interface PresenceEvent {
   user: string;
 }
 
+/** How far somebody has got in a topic; in a larger topic, how many people have. */
 export interface Receipt {
   topic: string;
-  user: string;
+  /** Absent where only numbers are told. */
+  user?: string;
+  /** Everything up to this seq has reached them. */
   delivered: number;
+  /** And up to this one they have read. */
   read: number;
+  epoch?: string;
+  /** Where only numbers are told: how many people have got that far. */
+  deliveredBy?: number;
+  readBy?: number;
+}
+
+/** Keeps how far the work on a topic has got. */
+export interface PositionStore {
+  /** What was saved last; undefined when nothing was. */
+  load(topic: string): Promise<Position | undefined> | Position | undefined;
+  /** Called when the work on a message is done. Does nothing where the work stores the position itself. */
+  save(topic: string, position: Position): unknown;
 }
 
 /** Messages were lost and cannot be had again: reload what the page shows of this topic. */
@@ -100,6 +122,7 @@ export type SocketClass = new (url: string, protocols: string[], options?: any) 
 /** The part of a browser's window that is used; all of it may be missing. */
 export interface Surroundings {
   WebSocket?: any;
+  process?: { versions?: { node?: string } };
   location?: { href: string };
   navigator?: { onLine?: boolean };
   document?: {
@@ -116,10 +139,21 @@ export interface Options {
   token?: string | (() => string | Promise<string>);
   /** A one-use ticket, or a function that fetches one for every connection. */
   ticket?: string | (() => string | Promise<string>);
-  /** A name for this device, shown to its user. */
+  /**
+   * A name for this device among those of its user. With a name, what is
+   * subscribed to at QoS 1 or 2 outlives the page: the server keeps it for days,
+   * and a page with the same device gets what was not acknowledged. Two pages
+   * must not use one name at a time: the later closes the earlier.
+   */
   device?: string;
+  /** Milliseconds for which the server keeps the session after the connection; it may keep it shorter. */
+  expiry?: number;
+  /** Forget what an earlier page with the same device left. */
+  clean?: boolean;
   /** Headers of the handshake. Only outside browsers, which do not allow it. */
   headers?: Record<string, string>;
+  /** Ask the server to compress messages, which it may decline. Only for Node: browsers ask by themselves. */
+  compress?: boolean;
   /** Another WebSocket implementation. */
   WebSocket?: SocketClass;
   /** How many publishes and calls may wait for an answer. 5000 when absent. */
@@ -138,12 +172,19 @@ export interface SubscribeOptions<T = any> {
   since?: { epoch?: string; seq: number };
   /** Be told who comes and goes. A function receives the events of this topic. */
   presence?: boolean | ((event: PresenceEvent) => void);
+  /** Be told how far the others have got. A function receives the receipts of this topic. */
+  receipts?: boolean | ((receipt: Receipt) => void);
   /** 1 and above acknowledge each message after its handler has returned. */
   qos?: 0 | 1 | 2;
   /** Messages of this topic were lost for good: reload. */
   onGap?: (gap: Gap) => void;
   /** How many messages an async iterator that does not keep up may have waiting. 1000 when absent. */
   buffer?: number;
+}
+
+export interface ProcessOptions<T = any> extends SubscribeOptions<T> {
+  /** Where the position of the work is kept, so that each message takes effect once. */
+  store?: PositionStore;
 }
 
 export interface PublishOptions {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/hub"
+	"github.com/parleyhq/parley/pubsub"
 	"github.com/parleyhq/parley/session"
 )
 
@@ -20,6 +21,9 @@ import (
 // same name; a test keeps the two alike.
 type Config struct {
 	Addr           string         `koanf:"addr"`
+	FrameAddr      string         `koanf:"frame_addr"`
+	MQTTAddr       string         `koanf:"mqtt_addr"`
+	MQTTRedirect   string         `koanf:"mqtt_redirect"`
 	Data           string         `koanf:"data"`
 	Node           string         `koanf:"node"`
 	Broker         string         `koanf:"broker"`
@@ -96,15 +100,20 @@ type Shutdown struct {
 
 // Topic is how the topics of a pattern behave.
 type Topic struct {
-	Pattern     string        `koanf:"pattern"`
-	History     int           `koanf:"history"`
-	HistoryAge  time.Duration `koanf:"history_age"`
-	NoPresence  bool          `koanf:"no_presence"`
-	Pressure    hub.Pressure  `koanf:"pressure"`
-	SampleEvery time.Duration `koanf:"sample_every"`
-	PressureKey string        `koanf:"pressure_key"`
-	BatchDelay  time.Duration `koanf:"batch_delay"`
-	BatchBytes  int           `koanf:"batch_bytes"`
+	Pattern      string        `koanf:"pattern"`
+	History      int           `koanf:"history"`
+	HistoryAge   time.Duration `koanf:"history_age"`
+	HistoryBytes int64         `koanf:"history_bytes"`
+	Durable      bool          `koanf:"durable"`
+	Sync         pubsub.Sync   `koanf:"sync"`
+	KeyWindow    time.Duration `koanf:"key_window"`
+	Keys         int           `koanf:"keys"`
+	NoPresence   bool          `koanf:"no_presence"`
+	Pressure     hub.Pressure  `koanf:"pressure"`
+	SampleEvery  time.Duration `koanf:"sample_every"`
+	PressureKey  string        `koanf:"pressure_key"`
+	BatchDelay   time.Duration `koanf:"batch_delay"`
+	BatchBytes   int           `koanf:"batch_bytes"`
 }
 
 // Rule grants actions on the topics of a pattern to roles.
@@ -128,7 +137,7 @@ func Defaults() Config {
 		node = "parley"
 	}
 	return Config{
-		Addr: "127.0.0.1:8080", Data: "./data", Node: node, Broker: "memory:",
+		Addr: "127.0.0.1:8080", Data: "./data", Node: node, Broker: "file:",
 		Community:   true,
 		Log:         Log{Level: slog.LevelInfo, Format: FormatAuto},
 		JWT:         JWT{Leeway: 10 * time.Second},

@@ -90,6 +90,10 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 		{"rule with a wrong field", "rules:\n  - pattern: {a: b}\n    actions: [publish]\n", "", nil, []string{"p.yaml:2", "pattern"}},
 		{"rules are a list", "rules: hello\n", "", nil, []string{"p.yaml:1", "list"}},
 		{"topic pattern", "topics:\n  - history: 3\n    pattern: a#b\n", "", nil, []string{"p.yaml:3", "must stand alone"}},
+		{"durable in memory", "broker: 'memory:'\ntopics:\n  - pattern: a\n    history: 5\n    durable: true\n", "", nil, []string{"p.yaml:5", "broker memory:"}},
+		{"durable without history", "topics:\n  - pattern: a\n    durable: true\n", "", nil, []string{"p.yaml:3", "set history"}},
+		{"sync of nothing", "topics:\n  - pattern: a\n    sync: never\n", "", nil, []string{"p.yaml:3", "set durable: true"}},
+		{"no way to sync", "topics:\n  - pattern: a\n    sync: sometimes\n", "", nil, []string{"p.yaml:3", "always, interval, never"}},
 		{"order of lines", "shutdown: {timeout: 0s}\n\n\n\n\n\n\n\nnode: a b\naddr: x\n", "", nil, []string{"p.yaml:1", "shutdown", "p.yaml:9", "node", "p.yaml:10", "addr"}},
 	}
 	for _, tt := range tests {

@@ -40,9 +40,13 @@ func Settings() []Setting {
 func basics() []Setting {
 	return []Setting{
 		{Key: "addr", Doc: "Where to listen, as host:port. `:8080` listens on every network of the machine."},
-		{Key: "data", Doc: "The folder for everything that lasts: keys and the community's database. One process at a time uses it."},
+		{Key: "frame_addr", Doc: "Where to listen for devices that speak framed TCP, as `:7070`. Not set: nowhere."},
+		{Key: "mqtt_addr", Doc: "Where to listen for MQTT clients, as `:1883`. Not set: nowhere; over WebSocket MQTT is always at `/mqtt`."},
+		{Key: "mqtt_redirect", Doc: "The server that MQTT 5 clients are told to use while this one shuts down, as `two.example.com:1883`."},
+		{Key: "data", Doc: "The folder for everything that lasts: keys, durable topics, sessions and the community's database. One process at a time uses it."},
 		{Key: "node", Default: "the host's name", Doc: "The name of this process in logs, metrics and answers."},
-		{Key: "broker", Doc: "The engine that numbers, keeps and carries messages. Today there is `memory:`: histories end with the process."},
+		{Key: "broker", Doc: "The engine that numbers, keeps and carries messages. `file:` keeps durable topics in the folder `store` in `data`, or in another as `file:/var/lib/parley`; " +
+			"`memory:` keeps nothing beyond the process."},
 		{Key: "api_key", List: true, Secret: true, Doc: "Keys for the REST API; whoever holds one may do everything. Several, while one replaces another."},
 		{Key: "public_url", Doc: "The address people open, as `https://chat.example.com`. Set it behind a proxy that changes the Host header."},
 		{Key: "origins", List: true, Doc: "Pages of other sites that may connect: `https://app.example.com`, `https://*.example.com`, or `*` for any."},
@@ -53,6 +57,8 @@ func basics() []Setting {
 		{Key: "log.format", Doc: "`text`, `json`, or `auto`: text on a terminal and JSON elsewhere."},
 	}
 }
+
+const defaultTopics = "`public/durable/#` is durable where the broker is `file:`: 1,000,000 messages, 7 days, 1 GiB a topic"
 
 const defaultRules = "`public/#` and `user/{user}/#` for whoever is signed in"
 
@@ -82,14 +88,22 @@ func details() []Setting {
 		{Key: "limits.idle_timeout", Doc: "Close connections that say nothing but pong for this long; 0 for never."},
 		{Key: "limits.resume_window", Doc: "How long after losing its connection a client can take its session up again."},
 		{Key: "shutdown.timeout", Doc: "How long the server may take to end before what is left is cut off."},
-		{Key: "topics", Doc: "How topics behave; the most specific pattern decides.", Items: []Setting{
+		{Key: "topics", Default: defaultTopics, Doc: "How topics behave; the most specific pattern decides.", Items: []Setting{
 			{Key: "pattern", Doc: "A topic filter such as `public/#`."},
 			{Key: "history", Doc: "How many messages each topic keeps."},
-			{Key: "history_age", Doc: "For how long."},
+			{Key: "history_age", Doc: "For how long; `5m` unless set, `168h` for durable topics."},
+			{Key: "history_bytes", Doc: "About how many bytes of them; 0 for no limit."},
+			{Key: "durable", Doc: "`true`: messages are on the disk, and outlive the process. It needs the broker `file:`."},
+			{Key: "sync", Doc: "When a message of a durable topic counts as accepted: `always` (the default): when it is on the disk; " +
+				"`interval`: at once, and it is on the disk within a second; `never`: at once, and it is on the disk when the system thinks fit. " +
+				"What is not on the disk is lost when the process is killed or the power is cut."},
+			{Key: "key_window", Doc: "How long the key of a publish is remembered, so that a repeat of it is stored once; `history_age` unless set, and at least `5m`."},
+			{Key: "keys", Doc: "For how many publishes of a topic at most; 10000 unless set."},
 			{Key: "no_presence", Doc: "`true`: nobody can ask who is there. Worth it for topics with very many receivers."},
 			{Key: "pressure", Doc: "What happens to messages for a receiver that does not take them as fast as they come: " +
 				"`disconnect` (the default) ends its connection when its queue is full; `drop-oldest` gives up the oldest that wait; " +
-				"`latest-by-key` keeps the newest of each key; `sample` keeps the newest of each interval. It is told what it was not sent."},
+				"`latest-by-key` keeps the newest of each key; `sample` keeps the newest of each interval; `spill` (the default of durable topics) " +
+				"waits until it takes more and goes on from the history. It is told what it was not sent."},
 			{Key: "sample_every", Doc: "The interval of `sample`; `1s` unless set."},
 			{Key: "pressure_key", Doc: "The message's header that holds the key of `latest-by-key`; `key` unless set."},
 			{Key: "batch_delay", Doc: "How long what is sent to a receiver may wait for more, so that fewer, larger writes are made. Not set: not at all."},

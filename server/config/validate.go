@@ -24,7 +24,7 @@ func (l *loader) validate(c Config) {
 		l.problemf("node", "node: %q: use up to 64 letters, digits and dashes", c.Node)
 	}
 	if _, _, ok := strings.Cut(c.Broker, ":"); !ok {
-		l.problemf("broker", "broker: %q is no address: write memory:", c.Broker)
+		l.problemf("broker", "broker: %q is no address: write file: or memory:", c.Broker)
 	}
 	if !slices.Contains([]string{FormatAuto, FormatText, FormatJSON}, c.Log.Format) {
 		l.problemf("log.format", "log.format: %q: use auto, text or json", c.Log.Format)
@@ -60,12 +60,17 @@ func (l *loader) item(key string, i int) string {
 }
 
 func (l *loader) validateAddress(c Config) {
-	_, port, err := net.SplitHostPort(c.Addr)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		l.problemf("addr", "addr: %q is no address: write host:port, as 127.0.0.1:8080 or :8080", c.Addr)
+	for key, addr := range map[string]string{"addr": c.Addr, "frame_addr": c.FrameAddr, "mqtt_addr": c.MQTTAddr} {
+		if addr == "" && key != "addr" {
+			continue // it is not wanted
+		}
+		_, port, err := net.SplitHostPort(addr)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil {
+			l.problemf(key, "%s: %q is no address: write host:port, as 127.0.0.1:8080 or :8080", key, addr)
+		}
 	}
 }
 
@@ -134,12 +139,29 @@ func (l *loader) validateTopics(c Config) {
 		if t.History < 0 || t.HistoryAge < 0 {
 			l.problemf(at+".history", "topics: a history cannot be negative")
 		}
+		l.validateDurable(at, c, t)
 		if t.SampleEvery < 0 || t.BatchDelay < 0 || t.BatchBytes < 0 {
 			l.problemf(at, "topics: sample_every, batch_delay and batch_bytes cannot be negative")
 		}
 		if t.BatchBytes > 0 && t.BatchDelay == 0 {
 			l.problemf(at+".batch_bytes", "topics: batch_bytes needs batch_delay, such as 20ms")
 		}
+	}
+}
+
+// validateDurable checks what is said about durable topics.
+func (l *loader) validateDurable(at string, c Config, t Topic) {
+	if t.HistoryBytes < 0 || t.Keys < 0 || t.KeyWindow < 0 {
+		l.problemf(at, "topics: history_bytes, keys and key_window cannot be negative")
+	}
+	switch {
+	case !t.Durable && l.origins[at+".sync"] != "":
+		l.problemf(at+".sync", "topics: sync is about durable topics: set durable: true, or leave it out")
+	case !t.Durable:
+	case strings.HasPrefix(c.Broker, "memory:"):
+		l.problemf(at+".durable", "topics: %s cannot be durable with the broker memory:, which keeps nothing beyond the process: use file:", t.Pattern)
+	case t.History == 0:
+		l.problemf(at+".durable", "topics: a durable topic keeps messages: set history, for example 100000")
 	}
 }
 

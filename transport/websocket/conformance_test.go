@@ -199,7 +199,7 @@ func TestMalformedCommands(t *testing.T) {
 			{`{"id":1,"dance":{}}`, "unimplemented", `"dance"`},
 			{`{"id":1,"ping":{},"pong":{}}`, "bad_request", "holds 2"},
 			{`{"id":-1,"ping":{}}`, "bad_request", "version 1"},
-			{`{"id":1,"read":{"topic":"public/1","seq":1}}`, "unimplemented", "read receipts"},
+			{`{"id":1,"read":{"topic":"public/1","seq":1}}`, "not_found", "keeps no receipts"},
 			{`{"id":1,"subscribe":7}`, "bad_request", "version 1"},
 			{`{"id":1,"connect":{}}`, "bad_request", "already answered"},
 		} {
@@ -273,7 +273,7 @@ func TestTheFirstCommand(t *testing.T) {
 
 func TestTooManyFrames(t *testing.T) {
 	onEach(t, func(t *testing.T, start starter) {
-		s := start(t, parley.WithLimits(parley.Limits{FramesPerSecond: 5}))
+		s := start(t, parley.WithLimits(parley.Limits{CommandsPerSecond: 5}))
 		w := open(t, s, "ada")
 		var burst []byte
 		for i := range 15 {

@@ -9,6 +9,7 @@ import (
 	"github.com/parleyhq/parley/protocol"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 	"github.com/parleyhq/parley/session"
+	"github.com/parleyhq/parley/transport"
 )
 
 // conn is one connection. It is kept small: most are idle, and there are many.
@@ -17,7 +18,7 @@ type conn struct {
 	s       *Server
 	form    *form
 	session *session.Session
-	behind  atomic.Pointer[behind]          // while messages wait aside
+	behind  transport.Behind[*[]byte]       // messages that wait aside
 	partial *reader                         // while a frame or message is incomplete
 	end     atomic.Pointer[protocol.Reason] // why we, or the peer, ended it
 }
@@ -29,35 +30,25 @@ var (
 
 // Reply is described at session.Conn.
 func (c *conn) Reply(r *parleyv1.Reply) {
-	c.Queue(r)
-	c.line.Flush()
-}
-
-// Flush is described at session.Conn.
-func (c *conn) Flush() { c.line.Flush() }
-
-// Queue is described at session.Conn.
-func (c *conn) Queue(r *parleyv1.Reply) {
 	frame := c.s.frameOf(c.form.op, func(dst []byte) []byte { return c.form.codec.AppendReply(dst, r) })
 	if c.form.worth(frame) {
 		frame = c.form.deflate.pack(c.form.op, frame)
 	}
-	if fits, _ := c.line.Queue(&frame, c.s.limits.QueueBytes); !fits {
-		c.cut()
-	}
+	c.Send(&frame)
 }
 
 // Deliver is described at session.Conn. A receiver that is behind is first
 // spared what it can do without.
-func (c *conn) Deliver(d *hub.Delivery) {
+func (c *conn) Deliver(d *hub.Delivery) bool {
 	switch frame := c.form.frame(d); {
 	case d.Shape != nil:
-		c.shaped(d, frame)
+		return c.behind.Deliver(c, c.s.limits.QueueBytes/2, d, frame, len(*frame))
 	case d.Droppable:
 		c.spare(frame)
 	default:
-		c.send(frame)
+		c.Send(frame)
 	}
+	return true
 }
 
 // spare queues a frame that a receiver under pressure does without.
@@ -67,21 +58,20 @@ func (c *conn) spare(frame *[]byte) {
 	}
 }
 
-// send queues a frame; a receiver for which it does not fit has taken too
-// little and is cut.
-func (c *conn) send(frame *[]byte) {
+// Send is described at transport.Outlet.
+func (c *conn) Send(frame *[]byte) {
 	if !c.line.Send(frame, c.s.limits.QueueBytes) {
-		c.cut()
+		c.Cut()
 	}
 }
 
 // Ready is described at session.Conn.
-func (c *conn) Ready() <-chan struct{} { return c.line.Ready(c.s.limits.QueueBytes / 2) }
+func (c *conn) Ready(f func()) bool { return c.behind.Ready(f) }
 
 // Close is described at session.Conn.
 func (c *conn) Close(r protocol.Reason) {
 	if c.end.CompareAndSwap(nil, &r) {
-		c.settle(func(frame *[]byte, _ *hub.Shape) bool { return c.line.Send(frame, c.s.limits.QueueBytes) })
+		c.behind.Settle(c, func(frame *[]byte, _ *hub.Shape) bool { return c.line.Send(frame, c.s.limits.QueueBytes) })
 		c.line.End(closeFrame(r.Close, r.Code))
 	}
 }

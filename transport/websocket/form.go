@@ -3,6 +3,7 @@ package websocket
 import (
 	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/protocol"
+	"github.com/parleyhq/parley/transport"
 )
 
 // form is a wire form in WebSocket frames. Forms that differ only in the
@@ -27,8 +28,8 @@ type forms struct {
 
 func newForms() forms {
 	return forms{plain: [2]form{
-		{codec: protocol.JSON{}, slot: 0, op: opText},
-		{codec: protocol.Protobuf{}, slot: 1, op: opBinary},
+		{codec: protocol.JSON{}, slot: transport.SlotWebSocket, op: opText},
+		{codec: protocol.Protobuf{}, slot: transport.SlotWebSocket + 1, op: opBinary},
 	}}
 }
 
@@ -37,7 +38,7 @@ func (f *forms) compress(d *deflater) {
 	for i := range f.packed {
 		plain := &f.plain[i]
 		for j := range f.packed[i] {
-			f.packed[i][j] = form{plain.codec, len(f.plain) + i, plain.op, plain, d, 1 << (minBits + j)}
+			f.packed[i][j] = form{plain.codec, plain.slot + len(f.plain), plain.op, plain, d, 1 << (minBits + j)}
 		}
 	}
 }

@@ -32,13 +32,14 @@ type terms struct {
 // check tells what is wrong with a handshake (RFC 6455 §4.2.1), before
 // anything is written.
 func check(r *http.Request, w http.ResponseWriter) (terms, *protocol.Error) {
-	if bad := checkRequest(r, w); bad != nil {
+	if bad := checkUpgrade(r, w); bad != nil {
 		return terms{}, bad
 	}
 	return choose(r.Header)
 }
 
-func checkRequest(r *http.Request, w http.ResponseWriter) *protocol.Error {
+// checkUpgrade is check without the subprotocol.
+func checkUpgrade(r *http.Request, w http.ResponseWriter) *protocol.Error {
 	h := r.Header
 	switch {
 	case r.Method != http.MethodGet:

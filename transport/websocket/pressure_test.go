@@ -3,11 +3,13 @@ package websocket_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/parleyhq/parley"
+	"github.com/parleyhq/parley/hub"
 )
 
 // A receiver that reads nothing while more is published than fits anywhere
@@ -131,6 +133,55 @@ func TestBatches(t *testing.T) {
 		}
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("a full batch waited %v", took)
+		}
+	})
+}
+
+// Receivers of a topic that spills read nothing while more is published than
+// fits anywhere. They stay, cost no goroutine, and get all of it in order when
+// they read again, and then what comes live.
+func TestReceiversThatSpill(t *testing.T) {
+	const messages, receivers = 350, 5
+	onEach(t, func(t *testing.T, start starter) {
+		s := start(t,
+			parley.WithTopic("public/#", parley.TopicSettings{Pressure: hub.PressureSpill, History: 5000, HistoryAge: time.Hour}),
+			parley.WithLimits(parley.Limits{QueueBytes: 256 << 10}))
+		stuck := make([]*wire, receivers)
+		for i := range stuck {
+			stuck[i] = open(t, s, "ann")
+			stuck[i].text(`{"id":2,"subscribe":{"topic":"public/x"}}`)
+			stuck[i].reply()
+		}
+		before := runtime.NumGoroutine()
+		padding := strings.Repeat("x", 32<<10)
+		for range messages {
+			if _, err := s.Live.Publish(context.Background(), "public/x", "t", padding); err != nil {
+				t.Fatal(err)
+			}
+		}
+		look, late := time.NewTicker(10*time.Millisecond), time.After(patience)
+		defer look.Stop()
+		for runtime.NumGoroutine() > before+receivers { // without event loops, one writes for each
+			select {
+			case <-look.C:
+			case <-late:
+				t.Fatalf("%d goroutines while nobody reads, %d before", runtime.NumGoroutine(), before)
+			}
+		}
+		for _, w := range stuck {
+			for seq := range uint64(messages) {
+				if m := w.reply().GetMessage(); m.GetSeq() != seq+1 || m.GetPrev() != seq {
+					t.Fatalf("message %d came, after %d; not %d", m.GetSeq(), m.GetPrev(), seq+1)
+				}
+			}
+		}
+		if _, err := s.Live.Publish(context.Background(), "public/x", "t", "live"); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range stuck {
+			if m := w.reply().GetMessage(); m.GetSeq() != messages+1 || m.GetPrev() != messages {
+				t.Errorf("%v came, not the live message", m)
+			}
 		}
 	})
 }

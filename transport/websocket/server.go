@@ -28,6 +28,7 @@ type Server struct {
 	drafts   sync.Pool // of *[]byte, for encoding what nobody knows the size of
 	forms    forms
 	deflate  *deflater // nil: connections are not compressed
+	heads    heads
 	stats    stats
 }
 

@@ -10,7 +10,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// maxMessage bounds a message of the server, fragments together.
+// maxMessage bounds a message of the server, fragments together, and what
+// becomes of a compressed one.
 const maxMessage = 16 << 20
 
 // ClosedError is the server's close frame.
@@ -37,16 +38,17 @@ func (e *ViolationError) Error() string { return "the server broke the WebSocket
 
 // frameReader puts messages together from frames.
 type frameReader struct {
-	r    *bufio.Reader
-	text bool // messages are text and must be UTF-8
-	pong func(payload []byte)
+	r       *bufio.Reader
+	text    bool      // messages are text and must be UTF-8
+	deflate *deflater // nil: nothing may come compressed
+	pong    func(payload []byte)
 }
 
 // next returns the next message. Pings are answered on the way; the close
 // frame is a *ClosedError.
 func (f *frameReader) next() ([]byte, error) {
 	var message []byte
-	for begun := false; ; {
+	for begun, packed := false, false; ; {
 		h, err := ws.ReadHeader(f.r)
 		if err != nil {
 			return nil, err
@@ -64,9 +66,14 @@ func (f *frameReader) next() ([]byte, error) {
 			}
 			continue
 		}
-		begun = true
+		begun, packed = true, packed || h.Rsv1()
 		if message = append(message, payload...); !h.Fin {
 			continue
+		}
+		if packed {
+			if message, err = f.deflate.unpack(message); err != nil {
+				return nil, err
+			}
 		}
 		if f.text && !utf8.Valid(message) {
 			return nil, &ViolationError{ws.StatusInvalidFramePayloadData, "text that is not UTF-8"}
@@ -85,7 +92,7 @@ func (f *frameReader) check(h ws.Header, begun bool, length int) error {
 		opcode = ws.OpContinuation
 	}
 	switch {
-	case h.Rsv != 0:
+	case h.Rsv2() || h.Rsv3() || h.Rsv1() && (f.deflate == nil || begun || h.OpCode.IsControl()):
 		return &ViolationError{ws.StatusProtocolError, "reserved bits are set"}
 	case h.Masked:
 		return &ViolationError{ws.StatusProtocolError, "a server must not mask"}
@@ -118,11 +125,16 @@ func (f *frameReader) control(op ws.OpCode, payload []byte) error {
 	return nil
 }
 
-// appendFrame appends one masked frame. The payload is masked in place.
-func appendFrame(dst []byte, op ws.OpCode, payload []byte, mask [4]byte) []byte {
+// rsv1 says on the first frame of a message that it is compressed (RFC 7692,
+// section 6).
+const rsv1 = 0x40
+
+// appendFrame appends one masked frame; first holds the opcode and reserved
+// bits. The payload is masked in place.
+func appendFrame(dst []byte, first byte, payload []byte, mask [4]byte) []byte {
 	ws.Cipher(payload, mask, 0)
 	const fin, masked = 0x80, 0x80
-	dst = append(dst, fin|byte(op))
+	dst = append(dst, fin|first)
 	switch n := len(payload); {
 	case n < 126:
 		dst = append(dst, masked|byte(n))

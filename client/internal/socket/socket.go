@@ -24,9 +24,10 @@ var errUnwritten = errors.New("the server does not read what it is sent")
 
 // Config is what a Socket is made of.
 type Config struct {
-	Conn   net.Conn
-	Reader *bufio.Reader // holds what was read beyond the handshake; nil: nothing was
-	Binary bool          // messages are binary frames rather than text
+	Conn    net.Conn
+	Reader  *bufio.Reader // holds what was read beyond the handshake; nil: nothing was
+	Binary  bool          // messages are binary frames rather than text
+	Deflate bool          // messages may be compressed: the handshake agreed on it
 	// More returns messages to write along with what is queued, and nil when
 	// there are none. Alarm is called after a wait that Remind asked for.
 	// Both run on the socket's goroutine.
@@ -37,12 +38,13 @@ type Config struct {
 // Socket reads on the caller's goroutine and writes on its own. Everything but
 // Read may be called concurrently.
 type Socket struct {
-	config Config
-	op     ws.OpCode
-	frames frameReader
-	ctx    context.Context
-	stop   context.CancelFunc
-	wake   chan struct{}
+	config  Config
+	op      ws.OpCode
+	frames  frameReader
+	deflate *deflater // nil: messages are not compressed
+	ctx     context.Context
+	stop    context.CancelFunc
+	wake    chan struct{}
 
 	mu     sync.Mutex
 	out    []byte
@@ -63,7 +65,10 @@ func New(ctx context.Context, c Config) *Socket {
 	if r == nil {
 		r = bufio.NewReader(c.Conn)
 	}
-	s.frames = frameReader{r: r, text: !c.Binary, pong: func(p []byte) { s.write(ws.OpPong, p) }}
+	if c.Deflate {
+		s.deflate = &deflater{}
+	}
+	s.frames = frameReader{r: r, text: !c.Binary, deflate: s.deflate, pong: func(p []byte) { s.write(byte(ws.OpPong), p) }}
 	s.ctx, s.stop = context.WithCancel(ctx)
 	s.writing.Go(s.run)
 	return s
@@ -83,14 +88,25 @@ func (s *Socket) Read(silence time.Duration) ([]byte, error) {
 }
 
 // Send queues a message and takes its bytes over.
-func (s *Socket) Send(message []byte) { s.write(s.op, message) }
+func (s *Socket) Send(message []byte) { s.write(s.packed(message)) }
+
+// packed returns how a message is sent: the first byte of its frame, and its
+// payload.
+func (s *Socket) packed(message []byte) (first byte, payload []byte) {
+	if s.deflate != nil {
+		if packed := s.deflate.pack(message); packed != nil {
+			return byte(s.op) | rsv1, packed
+		}
+	}
+	return byte(s.op), message
+}
 
 // Goodbye queues a close frame.
 func (s *Socket) Goodbye(code ws.StatusCode) {
-	s.write(ws.OpClose, ws.NewCloseFrameBody(code, ""))
+	s.write(byte(ws.OpClose), ws.NewCloseFrameBody(code, ""))
 }
 
-func (s *Socket) write(op ws.OpCode, payload []byte) {
+func (s *Socket) write(first byte, payload []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.out)+len(payload) > maxUnwritten {
@@ -98,7 +114,7 @@ func (s *Socket) write(op ws.OpCode, payload []byte) {
 		s.stop()
 		return
 	}
-	s.out = appendFrame(s.out, op, payload, newMask())
+	s.out = appendFrame(s.out, first, payload, newMask())
 	s.Rouse()
 }
 
@@ -162,7 +178,8 @@ func (s *Socket) run() {
 			timer.Reset(wait)
 		}
 		for _, m := range s.config.More() {
-			frames = appendFrame(frames, s.op, m, newMask())
+			first, payload := s.packed(m)
+			frames = appendFrame(frames, first, payload, newMask())
 		}
 		if len(frames) > 0 {
 			if err := s.flush(frames, writeTimeout); err != nil {

@@ -101,6 +101,7 @@ type Command struct {
 	//	*Command_Refresh
 	//	*Command_Ping
 	//	*Command_Pong
+	//	*Command_Receipts
 	Command       isCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -258,6 +259,15 @@ func (x *Command) GetPong() *Pong {
 	return nil
 }
 
+func (x *Command) GetReceipts() *Receipts {
+	if x != nil {
+		if x, ok := x.Command.(*Command_Receipts); ok {
+			return x.Receipts
+		}
+	}
+	return nil
+}
+
 type isCommand_Command interface {
 	isCommand_Command()
 }
@@ -310,6 +320,10 @@ type Command_Pong struct {
 	Pong *Pong `protobuf:"bytes,13,opt,name=pong,proto3,oneof"`
 }
 
+type Command_Receipts struct {
+	Receipts *Receipts `protobuf:"bytes,14,opt,name=receipts,proto3,oneof"`
+}
+
 func (*Command_Connect) isCommand_Command() {}
 
 func (*Command_Subscribe) isCommand_Command() {}
@@ -333,6 +347,8 @@ func (*Command_Refresh) isCommand_Command() {}
 func (*Command_Ping) isCommand_Command() {}
 
 func (*Command_Pong) isCommand_Command() {}
+
+func (*Command_Receipts) isCommand_Command() {}
 
 // What a server says: the answer to a command (with its id) or something that
 // happened (without).
@@ -359,6 +375,7 @@ type Reply struct {
 	//	*Reply_Ping
 	//	*Reply_Pong
 	//	*Reply_Skipped
+	//	*Reply_Receipts
 	Reply         isReply_Reply `protobuf_oneof:"reply"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -570,6 +587,15 @@ func (x *Reply) GetSkipped() *Skipped {
 	return nil
 }
 
+func (x *Reply) GetReceipts() *ReceiptList {
+	if x != nil {
+		if x, ok := x.Reply.(*Reply_Receipts); ok {
+			return x.Receipts
+		}
+	}
+	return nil
+}
+
 type isReply_Reply interface {
 	isReply_Reply()
 }
@@ -646,6 +672,10 @@ type Reply_Skipped struct {
 	Skipped *Skipped `protobuf:"bytes,19,opt,name=skipped,proto3,oneof"`
 }
 
+type Reply_Receipts struct {
+	Receipts *ReceiptList `protobuf:"bytes,20,opt,name=receipts,proto3,oneof"`
+}
+
 func (*Reply_Error) isReply_Reply() {}
 
 func (*Reply_Connected) isReply_Reply() {}
@@ -681,6 +711,8 @@ func (*Reply_Ping) isReply_Reply() {}
 func (*Reply_Pong) isReply_Reply() {}
 
 func (*Reply_Skipped) isReply_Reply() {}
+
+func (*Reply_Receipts) isReply_Reply() {}
 
 // A binary frame is one Commands or one Replies. Frames may be joined by
 // writing them after each other.
@@ -782,6 +814,9 @@ type Connect struct {
 	// What the client wants to receive from now on, so that a reconnect is one
 	// round trip. When given, it replaces what the session was subscribed to.
 	Subscriptions []*Subscribe `protobuf:"bytes,6,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
+	// How long the session is kept after its last connection. 0: the server's
+	// default. The server may keep it shorter; connected says what it decided.
+	ExpirySeconds uint64 `protobuf:"varint,7,opt,name=expiry_seconds,json=expirySeconds,proto3" json:"expiry_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -858,6 +893,13 @@ func (x *Connect) GetSubscriptions() []*Subscribe {
 	return nil
 }
 
+func (x *Connect) GetExpirySeconds() uint64 {
+	if x != nil {
+		return x.ExpirySeconds
+	}
+	return 0
+}
+
 type Connected struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"` // resume ticket for the next connect
@@ -867,7 +909,8 @@ type Connected struct {
 	Node          string                 `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
 	Producer      *Producer              `protobuf:"bytes,6,opt,name=producer,proto3" json:"producer,omitempty"`
 	Subscriptions []*Subscribed          `protobuf:"bytes,7,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
-	ExpiresInMs   uint64                 `protobuf:"varint,8,opt,name=expires_in_ms,json=expiresInMs,proto3" json:"expires_in_ms,omitempty"` // until the credentials expire; 0: never
+	ExpiresInMs   uint64                 `protobuf:"varint,8,opt,name=expires_in_ms,json=expiresInMs,proto3" json:"expires_in_ms,omitempty"`     // until the credentials expire; 0: never
+	ExpirySeconds uint64                 `protobuf:"varint,9,opt,name=expiry_seconds,json=expirySeconds,proto3" json:"expiry_seconds,omitempty"` // how long the session is kept without a connection
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -958,6 +1001,13 @@ func (x *Connected) GetExpiresInMs() uint64 {
 	return 0
 }
 
+func (x *Connected) GetExpirySeconds() uint64 {
+	if x != nil {
+		return x.ExpirySeconds
+	}
+	return 0
+}
+
 type Producer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1010,12 +1060,17 @@ func (x *Producer) GetEpoch() uint64 {
 	return 0
 }
 
+// Without since, a session that already has this subscription at QoS 1 or 2
+// goes on behind what it has acknowledged.
 type Subscribe struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"` // a topic or a filter with wildcards
-	Qos           uint32                 `protobuf:"varint,2,opt,name=qos,proto3" json:"qos,omitempty"`
-	Since         *Position              `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`        // absent: from now; seq 0: from the oldest kept
-	Presence      bool                   `protobuf:"varint,4,opt,name=presence,proto3" json:"presence,omitempty"` // tell me who joins and leaves
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A topic, a filter with wildcards, or $share/group/filter: then each message
+	// goes to one member of the group.
+	Topic         string    `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Qos           uint32    `protobuf:"varint,2,opt,name=qos,proto3" json:"qos,omitempty"`
+	Since         *Position `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`        // absent: from now, or where the session was; seq 0: from the oldest kept
+	Presence      bool      `protobuf:"varint,4,opt,name=presence,proto3" json:"presence,omitempty"` // tell me who joins and leaves
+	Receipts      bool      `protobuf:"varint,5,opt,name=receipts,proto3" json:"receipts,omitempty"` // tell me how far the others have got
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1078,13 +1133,21 @@ func (x *Subscribe) GetPresence() bool {
 	return false
 }
 
+func (x *Subscribe) GetReceipts() bool {
+	if x != nil {
+		return x.Receipts
+	}
+	return false
+}
+
 type Subscribed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	Position      *Position              `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`    // the newest message of the topic
 	Recovered     bool                   `protobuf:"varint,3,opt,name=recovered,proto3" json:"recovered,omitempty"` // everything since the asked position follows
 	Qos           uint32                 `protobuf:"varint,4,opt,name=qos,proto3" json:"qos,omitempty"`
-	Error         *Error                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"` // in connected.subscriptions: why this one was refused
+	Error         *Error                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`      // in connected.subscriptions: why this one was refused
+	Resumed       bool                   `protobuf:"varint,6,opt,name=resumed,proto3" json:"resumed,omitempty"` // it goes on behind what this session has acknowledged
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1152,6 +1215,13 @@ func (x *Subscribed) GetError() *Error {
 		return x.Error
 	}
 	return nil
+}
+
+func (x *Subscribed) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
 }
 
 type Unsubscribe struct {
@@ -1525,7 +1595,9 @@ func (x *Result) GetPayload() []byte {
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"` // everything up to it
+	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`       // everything up to it; of a group, this message alone
+	Share         string                 `protobuf:"bytes,3,opt,name=share,proto3" json:"share,omitempty"`    // the group that the message came through
+	Failed        bool                   `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"` // of a group: it could not be handled, try another member
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1572,6 +1644,20 @@ func (x *Ack) GetSeq() uint64 {
 		return x.Seq
 	}
 	return 0
+}
+
+func (x *Ack) GetShare() string {
+	if x != nil {
+		return x.Share
+	}
+	return ""
+}
+
+func (x *Ack) GetFailed() bool {
+	if x != nil {
+		return x.Failed
+	}
+	return false
 }
 
 type Read struct {
@@ -1626,12 +1712,18 @@ func (x *Read) GetSeq() uint64 {
 	return 0
 }
 
+// How far people have got in a topic. A small topic says who, a larger one how
+// many, the largest nothing.
 type Receipt struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	User          string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
-	Delivered     uint64                 `protobuf:"varint,3,opt,name=delivered,proto3" json:"delivered,omitempty"`
-	Read          uint64                 `protobuf:"varint,4,opt,name=read,proto3" json:"read,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Topic     string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	User      string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`            // whose; absent where only numbers are told
+	Delivered uint64                 `protobuf:"varint,3,opt,name=delivered,proto3" json:"delivered,omitempty"` // everything up to it has reached the person
+	Read      uint64                 `protobuf:"varint,4,opt,name=read,proto3" json:"read,omitempty"`           // and has been read
+	Epoch     string                 `protobuf:"bytes,5,opt,name=epoch,proto3" json:"epoch,omitempty"`          // of both; only where the receiver could not know it
+	// Where only numbers are told: how many people have got that far.
+	DeliveredBy   uint32 `protobuf:"varint,6,opt,name=delivered_by,json=deliveredBy,proto3" json:"delivered_by,omitempty"` // to seq delivered
+	ReadBy        uint32 `protobuf:"varint,7,opt,name=read_by,json=readBy,proto3" json:"read_by,omitempty"`                // to seq read
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1694,6 +1786,124 @@ func (x *Receipt) GetRead() uint64 {
 	return 0
 }
 
+func (x *Receipt) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+func (x *Receipt) GetDeliveredBy() uint32 {
+	if x != nil {
+		return x.DeliveredBy
+	}
+	return 0
+}
+
+func (x *Receipt) GetReadBy() uint32 {
+	if x != nil {
+		return x.ReadBy
+	}
+	return 0
+}
+
+// Asks for the receipts of a topic as they are now.
+type Receipts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Receipts) Reset() {
+	*x = Receipts{}
+	mi := &file_parley_v1_parley_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Receipts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Receipts) ProtoMessage() {}
+
+func (x *Receipts) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_parley_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Receipts.ProtoReflect.Descriptor instead.
+func (*Receipts) Descriptor() ([]byte, []int) {
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Receipts) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+type ReceiptList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Receipts      []*Receipt             `protobuf:"bytes,2,rep,name=receipts,proto3" json:"receipts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiptList) Reset() {
+	*x = ReceiptList{}
+	mi := &file_parley_v1_parley_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiptList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiptList) ProtoMessage() {}
+
+func (x *ReceiptList) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_parley_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiptList.ProtoReflect.Descriptor instead.
+func (*ReceiptList) Descriptor() ([]byte, []int) {
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ReceiptList) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *ReceiptList) GetReceipts() []*Receipt {
+	if x != nil {
+		return x.Receipts
+	}
+	return nil
+}
+
 type History struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
@@ -1706,7 +1916,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_parley_v1_parley_proto_msgTypes[19]
+	mi := &file_parley_v1_parley_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1928,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[19]
+	mi := &file_parley_v1_parley_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1941,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{19}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *History) GetTopic() string {
@@ -1775,7 +1985,7 @@ type HistoryPage struct {
 
 func (x *HistoryPage) Reset() {
 	*x = HistoryPage{}
-	mi := &file_parley_v1_parley_proto_msgTypes[20]
+	mi := &file_parley_v1_parley_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +1997,7 @@ func (x *HistoryPage) String() string {
 func (*HistoryPage) ProtoMessage() {}
 
 func (x *HistoryPage) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[20]
+	mi := &file_parley_v1_parley_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +2010,7 @@ func (x *HistoryPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryPage.ProtoReflect.Descriptor instead.
 func (*HistoryPage) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{20}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HistoryPage) GetTopic() string {
@@ -1847,7 +2057,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_parley_v1_parley_proto_msgTypes[21]
+	mi := &file_parley_v1_parley_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1859,7 +2069,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[21]
+	mi := &file_parley_v1_parley_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1872,7 +2082,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{21}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Presence) GetTopic() string {
@@ -1892,7 +2102,7 @@ type PresenceList struct {
 
 func (x *PresenceList) Reset() {
 	*x = PresenceList{}
-	mi := &file_parley_v1_parley_proto_msgTypes[22]
+	mi := &file_parley_v1_parley_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2114,7 @@ func (x *PresenceList) String() string {
 func (*PresenceList) ProtoMessage() {}
 
 func (x *PresenceList) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[22]
+	mi := &file_parley_v1_parley_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2127,7 @@ func (x *PresenceList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PresenceList.ProtoReflect.Descriptor instead.
 func (*PresenceList) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{22}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PresenceList) GetTopic() string {
@@ -1946,7 +2156,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_parley_v1_parley_proto_msgTypes[23]
+	mi := &file_parley_v1_parley_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2168,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[23]
+	mi := &file_parley_v1_parley_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2181,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{23}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Member) GetUser() string {
@@ -2012,7 +2222,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_parley_v1_parley_proto_msgTypes[24]
+	mi := &file_parley_v1_parley_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2024,7 +2234,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[24]
+	mi := &file_parley_v1_parley_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2037,7 +2247,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{24}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Joined) GetTopic() string {
@@ -2064,7 +2274,7 @@ type Left struct {
 
 func (x *Left) Reset() {
 	*x = Left{}
-	mi := &file_parley_v1_parley_proto_msgTypes[25]
+	mi := &file_parley_v1_parley_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2076,7 +2286,7 @@ func (x *Left) String() string {
 func (*Left) ProtoMessage() {}
 
 func (x *Left) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[25]
+	mi := &file_parley_v1_parley_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2089,7 +2299,7 @@ func (x *Left) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Left.ProtoReflect.Descriptor instead.
 func (*Left) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{25}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Left) GetTopic() string {
@@ -2115,7 +2325,7 @@ type Refresh struct {
 
 func (x *Refresh) Reset() {
 	*x = Refresh{}
-	mi := &file_parley_v1_parley_proto_msgTypes[26]
+	mi := &file_parley_v1_parley_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2337,7 @@ func (x *Refresh) String() string {
 func (*Refresh) ProtoMessage() {}
 
 func (x *Refresh) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[26]
+	mi := &file_parley_v1_parley_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2350,7 @@ func (x *Refresh) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refresh.ProtoReflect.Descriptor instead.
 func (*Refresh) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{26}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Refresh) GetToken() string {
@@ -2159,7 +2369,7 @@ type Refreshed struct {
 
 func (x *Refreshed) Reset() {
 	*x = Refreshed{}
-	mi := &file_parley_v1_parley_proto_msgTypes[27]
+	mi := &file_parley_v1_parley_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2381,7 @@ func (x *Refreshed) String() string {
 func (*Refreshed) ProtoMessage() {}
 
 func (x *Refreshed) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[27]
+	mi := &file_parley_v1_parley_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2394,7 @@ func (x *Refreshed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refreshed.ProtoReflect.Descriptor instead.
 func (*Refreshed) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{27}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Refreshed) GetExpiresInMs() uint64 {
@@ -2202,7 +2412,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_parley_v1_parley_proto_msgTypes[28]
+	mi := &file_parley_v1_parley_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2424,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[28]
+	mi := &file_parley_v1_parley_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2437,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{28}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{30}
 }
 
 type Pong struct {
@@ -2238,7 +2448,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_parley_v1_parley_proto_msgTypes[29]
+	mi := &file_parley_v1_parley_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2460,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[29]
+	mi := &file_parley_v1_parley_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2473,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{29}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{31}
 }
 
 type Message struct {
@@ -2278,14 +2488,17 @@ type Message struct {
 	Payload       []byte                 `protobuf:"bytes,8,opt,name=payload,proto3" json:"payload,omitempty"` // JSON text
 	Data          []byte                 `protobuf:"bytes,9,opt,name=data,proto3" json:"data,omitempty"`       // any bytes, instead of payload
 	Headers       map[string]string      `protobuf:"bytes,10,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Epoch         string                 `protobuf:"bytes,11,opt,name=epoch,proto3" json:"epoch,omitempty"` // of seq; only where the receiver could not know it
+	Epoch         string                 `protobuf:"bytes,11,opt,name=epoch,proto3" json:"epoch,omitempty"`        // of seq; only where the receiver could not know it
+	Share         string                 `protobuf:"bytes,12,opt,name=share,proto3" json:"share,omitempty"`        // the group it came through; acknowledge it with that
+	Attempt       uint32                 `protobuf:"varint,13,opt,name=attempt,proto3" json:"attempt,omitempty"`   // of a group: how often it was given to a member before
+	Retained      bool                   `protobuf:"varint,14,opt,name=retained,proto3" json:"retained,omitempty"` // it is the topic's last value, from before the subscription
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_parley_v1_parley_proto_msgTypes[30]
+	mi := &file_parley_v1_parley_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +2510,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[30]
+	mi := &file_parley_v1_parley_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +2523,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{30}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Message) GetTopic() string {
@@ -2390,6 +2603,27 @@ func (x *Message) GetEpoch() string {
 	return ""
 }
 
+func (x *Message) GetShare() string {
+	if x != nil {
+		return x.Share
+	}
+	return ""
+}
+
+func (x *Message) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Message) GetRetained() bool {
+	if x != nil {
+		return x.Retained
+	}
+	return false
+}
+
 // Messages were lost to this receiver and cannot be recovered: reload.
 type Gap struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2401,7 +2635,7 @@ type Gap struct {
 
 func (x *Gap) Reset() {
 	*x = Gap{}
-	mi := &file_parley_v1_parley_proto_msgTypes[31]
+	mi := &file_parley_v1_parley_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2647,7 @@ func (x *Gap) String() string {
 func (*Gap) ProtoMessage() {}
 
 func (x *Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[31]
+	mi := &file_parley_v1_parley_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2660,7 @@ func (x *Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gap.ProtoReflect.Descriptor instead.
 func (*Gap) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{31}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Gap) GetTopic() string {
@@ -2456,7 +2690,7 @@ type Skipped struct {
 
 func (x *Skipped) Reset() {
 	*x = Skipped{}
-	mi := &file_parley_v1_parley_proto_msgTypes[32]
+	mi := &file_parley_v1_parley_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2702,7 @@ func (x *Skipped) String() string {
 func (*Skipped) ProtoMessage() {}
 
 func (x *Skipped) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[32]
+	mi := &file_parley_v1_parley_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2715,7 @@ func (x *Skipped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Skipped.ProtoReflect.Descriptor instead.
 func (*Skipped) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{32}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Skipped) GetTopic() string {
@@ -2516,7 +2750,7 @@ type Leaving struct {
 
 func (x *Leaving) Reset() {
 	*x = Leaving{}
-	mi := &file_parley_v1_parley_proto_msgTypes[33]
+	mi := &file_parley_v1_parley_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2528,7 +2762,7 @@ func (x *Leaving) String() string {
 func (*Leaving) ProtoMessage() {}
 
 func (x *Leaving) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[33]
+	mi := &file_parley_v1_parley_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2541,7 +2775,7 @@ func (x *Leaving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leaving.ProtoReflect.Descriptor instead.
 func (*Leaving) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{33}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Leaving) GetReason() string {
@@ -2565,13 +2799,14 @@ type Error struct {
 	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"` // for a person, says what to do
 	Retry         string                 `protobuf:"bytes,4,opt,name=retry,proto3" json:"retry,omitempty"`     // now | later | never
 	RetryAfterMs  uint64                 `protobuf:"varint,5,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	Next          uint64                 `protobuf:"varint,6,opt,name=next,proto3" json:"next,omitempty"` // of out_of_sequence: the number that the producer's next message has to have
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_parley_v1_parley_proto_msgTypes[34]
+	mi := &file_parley_v1_parley_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2583,7 +2818,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_parley_proto_msgTypes[34]
+	mi := &file_parley_v1_parley_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2596,7 +2831,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_parley_v1_parley_proto_rawDescGZIP(), []int{34}
+	return file_parley_v1_parley_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Error) GetCode() string {
@@ -2634,6 +2869,13 @@ func (x *Error) GetRetryAfterMs() uint64 {
 	return 0
 }
 
+func (x *Error) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
 var File_parley_v1_parley_proto protoreflect.FileDescriptor
 
 const file_parley_v1_parley_proto_rawDesc = "" +
@@ -2641,7 +2883,7 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\x16parley/v1/parley.proto\x12\tparley.v1\"2\n" +
 	"\bPosition\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\xc9\x04\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\xfc\x04\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12.\n" +
 	"\aconnect\x18\x02 \x01(\v2\x12.parley.v1.ConnectH\x00R\aconnect\x124\n" +
@@ -2656,8 +2898,9 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	" \x01(\v2\x13.parley.v1.PresenceH\x00R\bpresence\x12.\n" +
 	"\arefresh\x18\v \x01(\v2\x12.parley.v1.RefreshH\x00R\arefresh\x12%\n" +
 	"\x04ping\x18\f \x01(\v2\x0f.parley.v1.PingH\x00R\x04ping\x12%\n" +
-	"\x04pong\x18\r \x01(\v2\x0f.parley.v1.PongH\x00R\x04pongB\t\n" +
-	"\acommand\"\x82\a\n" +
+	"\x04pong\x18\r \x01(\v2\x0f.parley.v1.PongH\x00R\x04pong\x121\n" +
+	"\breceipts\x18\x0e \x01(\v2\x13.parley.v1.ReceiptsH\x00R\breceiptsB\t\n" +
+	"\acommand\"\xb8\a\n" +
 	"\x05Reply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12(\n" +
 	"\x05error\x18\x02 \x01(\v2\x10.parley.v1.ErrorH\x00R\x05error\x124\n" +
@@ -2680,19 +2923,21 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\aleaving\x18\x10 \x01(\v2\x12.parley.v1.LeavingH\x00R\aleaving\x12%\n" +
 	"\x04ping\x18\x11 \x01(\v2\x0f.parley.v1.PingH\x00R\x04ping\x12%\n" +
 	"\x04pong\x18\x12 \x01(\v2\x0f.parley.v1.PongH\x00R\x04pong\x12.\n" +
-	"\askipped\x18\x13 \x01(\v2\x12.parley.v1.SkippedH\x00R\askippedB\a\n" +
+	"\askipped\x18\x13 \x01(\v2\x12.parley.v1.SkippedH\x00R\askipped\x124\n" +
+	"\breceipts\x18\x14 \x01(\v2\x16.parley.v1.ReceiptListH\x00R\breceiptsB\a\n" +
 	"\x05reply\":\n" +
 	"\bCommands\x12.\n" +
 	"\bcommands\x18\x01 \x03(\v2\x12.parley.v1.CommandR\bcommands\"5\n" +
 	"\aReplies\x12*\n" +
-	"\areplies\x18\x01 \x03(\v2\x10.parley.v1.ReplyR\areplies\"\xbf\x01\n" +
+	"\areplies\x18\x01 \x03(\v2\x10.parley.v1.ReplyR\areplies\"\xe6\x01\n" +
 	"\aConnect\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\tR\x06device\x12\x14\n" +
 	"\x05clean\x18\x04 \x01(\bR\x05clean\x12\x1a\n" +
 	"\bproducer\x18\x05 \x01(\tR\bproducer\x12:\n" +
-	"\rsubscriptions\x18\x06 \x03(\v2\x14.parley.v1.SubscribeR\rsubscriptions\"\x9c\x02\n" +
+	"\rsubscriptions\x18\x06 \x03(\v2\x14.parley.v1.SubscribeR\rsubscriptions\x12%\n" +
+	"\x0eexpiry_seconds\x18\a \x01(\x04R\rexpirySeconds\"\xc3\x02\n" +
 	"\tConnected\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x18\n" +
@@ -2701,22 +2946,25 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\x04node\x18\x05 \x01(\tR\x04node\x12/\n" +
 	"\bproducer\x18\x06 \x01(\v2\x13.parley.v1.ProducerR\bproducer\x12;\n" +
 	"\rsubscriptions\x18\a \x03(\v2\x15.parley.v1.SubscribedR\rsubscriptions\x12\"\n" +
-	"\rexpires_in_ms\x18\b \x01(\x04R\vexpiresInMs\"0\n" +
+	"\rexpires_in_ms\x18\b \x01(\x04R\vexpiresInMs\x12%\n" +
+	"\x0eexpiry_seconds\x18\t \x01(\x04R\rexpirySeconds\"0\n" +
 	"\bProducer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"z\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x96\x01\n" +
 	"\tSubscribe\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x10\n" +
 	"\x03qos\x18\x02 \x01(\rR\x03qos\x12)\n" +
 	"\x05since\x18\x03 \x01(\v2\x13.parley.v1.PositionR\x05since\x12\x1a\n" +
-	"\bpresence\x18\x04 \x01(\bR\bpresence\"\xab\x01\n" +
+	"\bpresence\x18\x04 \x01(\bR\bpresence\x12\x1a\n" +
+	"\breceipts\x18\x05 \x01(\bR\breceipts\"\xc5\x01\n" +
 	"\n" +
 	"Subscribed\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12/\n" +
 	"\bposition\x18\x02 \x01(\v2\x13.parley.v1.PositionR\bposition\x12\x1c\n" +
 	"\trecovered\x18\x03 \x01(\bR\trecovered\x12\x10\n" +
 	"\x03qos\x18\x04 \x01(\rR\x03qos\x12&\n" +
-	"\x05error\x18\x05 \x01(\v2\x10.parley.v1.ErrorR\x05error\"#\n" +
+	"\x05error\x18\x05 \x01(\v2\x10.parley.v1.ErrorR\x05error\x12\x18\n" +
+	"\aresumed\x18\x06 \x01(\bR\aresumed\"#\n" +
 	"\vUnsubscribe\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\"$\n" +
 	"\fUnsubscribed\x12\x14\n" +
@@ -2747,18 +2995,28 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\n" +
 	"timeout_ms\x18\x03 \x01(\x04R\ttimeoutMs\"\"\n" +
 	"\x06Result\x12\x18\n" +
-	"\apayload\x18\x01 \x01(\fR\apayload\"-\n" +
+	"\apayload\x18\x01 \x01(\fR\apayload\"[\n" +
 	"\x03Ack\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\".\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
+	"\x05share\x18\x03 \x01(\tR\x05share\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\bR\x06failed\".\n" +
 	"\x04Read\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"e\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\xb7\x01\n" +
 	"\aReceipt\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1c\n" +
 	"\tdelivered\x18\x03 \x01(\x04R\tdelivered\x12\x12\n" +
-	"\x04read\x18\x04 \x01(\x04R\x04read\"\x8d\x01\n" +
+	"\x04read\x18\x04 \x01(\x04R\x04read\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\tR\x05epoch\x12!\n" +
+	"\fdelivered_by\x18\x06 \x01(\rR\vdeliveredBy\x12\x17\n" +
+	"\aread_by\x18\a \x01(\rR\x06readBy\" \n" +
+	"\bReceipts\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\"S\n" +
+	"\vReceiptList\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12.\n" +
+	"\breceipts\x18\x02 \x03(\v2\x12.parley.v1.ReceiptR\breceipts\"\x8d\x01\n" +
 	"\aHistory\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12+\n" +
 	"\x06before\x18\x02 \x01(\v2\x13.parley.v1.PositionR\x06before\x12)\n" +
@@ -2791,7 +3049,7 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\tRefreshed\x12\"\n" +
 	"\rexpires_in_ms\x18\x01 \x01(\x04R\vexpiresInMs\"\x06\n" +
 	"\x04Ping\"\x06\n" +
-	"\x04Pong\"\xcc\x02\n" +
+	"\x04Pong\"\x98\x03\n" +
 	"\aMessage\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x12\n" +
@@ -2804,7 +3062,10 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\x04data\x18\t \x01(\fR\x04data\x129\n" +
 	"\aheaders\x18\n" +
 	" \x03(\v2\x1f.parley.v1.Message.HeadersEntryR\aheaders\x12\x14\n" +
-	"\x05epoch\x18\v \x01(\tR\x05epoch\x1a:\n" +
+	"\x05epoch\x18\v \x01(\tR\x05epoch\x12\x14\n" +
+	"\x05share\x18\f \x01(\tR\x05share\x12\x18\n" +
+	"\aattempt\x18\r \x01(\rR\aattempt\x12\x1a\n" +
+	"\bretained\x18\x0e \x01(\bR\bretained\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"L\n" +
@@ -2817,13 +3078,14 @@ const file_parley_v1_parley_proto_rawDesc = "" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\"G\n" +
 	"\aLeaving\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12$\n" +
-	"\x0eretry_after_ms\x18\x02 \x01(\x04R\fretryAfterMs\"\x89\x01\n" +
+	"\x0eretry_after_ms\x18\x02 \x01(\x04R\fretryAfterMs\"\x9d\x01\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x14\n" +
 	"\x05retry\x18\x04 \x01(\tR\x05retry\x12$\n" +
-	"\x0eretry_after_ms\x18\x05 \x01(\x04R\fretryAfterMsB8Z6github.com/parleyhq/parley/protocol/parley/v1;parleyv1b\x06proto3"
+	"\x0eretry_after_ms\x18\x05 \x01(\x04R\fretryAfterMs\x12\x12\n" +
+	"\x04next\x18\x06 \x01(\x04R\x04nextB8Z6github.com/parleyhq/parley/protocol/parley/v1;parleyv1b\x06proto3"
 
 var (
 	file_parley_v1_parley_proto_rawDescOnce sync.Once
@@ -2837,7 +3099,7 @@ func file_parley_v1_parley_proto_rawDescGZIP() []byte {
 	return file_parley_v1_parley_proto_rawDescData
 }
 
-var file_parley_v1_parley_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_parley_v1_parley_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_parley_v1_parley_proto_goTypes = []any{
 	(*Position)(nil),     // 0: parley.v1.Position
 	(*Command)(nil),      // 1: parley.v1.Command
@@ -2858,24 +3120,26 @@ var file_parley_v1_parley_proto_goTypes = []any{
 	(*Ack)(nil),          // 16: parley.v1.Ack
 	(*Read)(nil),         // 17: parley.v1.Read
 	(*Receipt)(nil),      // 18: parley.v1.Receipt
-	(*History)(nil),      // 19: parley.v1.History
-	(*HistoryPage)(nil),  // 20: parley.v1.HistoryPage
-	(*Presence)(nil),     // 21: parley.v1.Presence
-	(*PresenceList)(nil), // 22: parley.v1.PresenceList
-	(*Member)(nil),       // 23: parley.v1.Member
-	(*Joined)(nil),       // 24: parley.v1.Joined
-	(*Left)(nil),         // 25: parley.v1.Left
-	(*Refresh)(nil),      // 26: parley.v1.Refresh
-	(*Refreshed)(nil),    // 27: parley.v1.Refreshed
-	(*Ping)(nil),         // 28: parley.v1.Ping
-	(*Pong)(nil),         // 29: parley.v1.Pong
-	(*Message)(nil),      // 30: parley.v1.Message
-	(*Gap)(nil),          // 31: parley.v1.Gap
-	(*Skipped)(nil),      // 32: parley.v1.Skipped
-	(*Leaving)(nil),      // 33: parley.v1.Leaving
-	(*Error)(nil),        // 34: parley.v1.Error
-	nil,                  // 35: parley.v1.Publish.HeadersEntry
-	nil,                  // 36: parley.v1.Message.HeadersEntry
+	(*Receipts)(nil),     // 19: parley.v1.Receipts
+	(*ReceiptList)(nil),  // 20: parley.v1.ReceiptList
+	(*History)(nil),      // 21: parley.v1.History
+	(*HistoryPage)(nil),  // 22: parley.v1.HistoryPage
+	(*Presence)(nil),     // 23: parley.v1.Presence
+	(*PresenceList)(nil), // 24: parley.v1.PresenceList
+	(*Member)(nil),       // 25: parley.v1.Member
+	(*Joined)(nil),       // 26: parley.v1.Joined
+	(*Left)(nil),         // 27: parley.v1.Left
+	(*Refresh)(nil),      // 28: parley.v1.Refresh
+	(*Refreshed)(nil),    // 29: parley.v1.Refreshed
+	(*Ping)(nil),         // 30: parley.v1.Ping
+	(*Pong)(nil),         // 31: parley.v1.Pong
+	(*Message)(nil),      // 32: parley.v1.Message
+	(*Gap)(nil),          // 33: parley.v1.Gap
+	(*Skipped)(nil),      // 34: parley.v1.Skipped
+	(*Leaving)(nil),      // 35: parley.v1.Leaving
+	(*Error)(nil),        // 36: parley.v1.Error
+	nil,                  // 37: parley.v1.Publish.HeadersEntry
+	nil,                  // 38: parley.v1.Message.HeadersEntry
 }
 var file_parley_v1_parley_proto_depIdxs = []int32{
 	5,  // 0: parley.v1.Command.connect:type_name -> parley.v1.Connect
@@ -2885,51 +3149,54 @@ var file_parley_v1_parley_proto_depIdxs = []int32{
 	14, // 4: parley.v1.Command.call:type_name -> parley.v1.Call
 	16, // 5: parley.v1.Command.ack:type_name -> parley.v1.Ack
 	17, // 6: parley.v1.Command.read:type_name -> parley.v1.Read
-	19, // 7: parley.v1.Command.history:type_name -> parley.v1.History
-	21, // 8: parley.v1.Command.presence:type_name -> parley.v1.Presence
-	26, // 9: parley.v1.Command.refresh:type_name -> parley.v1.Refresh
-	28, // 10: parley.v1.Command.ping:type_name -> parley.v1.Ping
-	29, // 11: parley.v1.Command.pong:type_name -> parley.v1.Pong
-	34, // 12: parley.v1.Reply.error:type_name -> parley.v1.Error
-	6,  // 13: parley.v1.Reply.connected:type_name -> parley.v1.Connected
-	9,  // 14: parley.v1.Reply.subscribed:type_name -> parley.v1.Subscribed
-	11, // 15: parley.v1.Reply.unsubscribed:type_name -> parley.v1.Unsubscribed
-	13, // 16: parley.v1.Reply.published:type_name -> parley.v1.Published
-	15, // 17: parley.v1.Reply.result:type_name -> parley.v1.Result
-	20, // 18: parley.v1.Reply.history:type_name -> parley.v1.HistoryPage
-	22, // 19: parley.v1.Reply.presence:type_name -> parley.v1.PresenceList
-	27, // 20: parley.v1.Reply.refreshed:type_name -> parley.v1.Refreshed
-	30, // 21: parley.v1.Reply.message:type_name -> parley.v1.Message
-	18, // 22: parley.v1.Reply.receipt:type_name -> parley.v1.Receipt
-	24, // 23: parley.v1.Reply.joined:type_name -> parley.v1.Joined
-	25, // 24: parley.v1.Reply.left:type_name -> parley.v1.Left
-	31, // 25: parley.v1.Reply.gap:type_name -> parley.v1.Gap
-	33, // 26: parley.v1.Reply.leaving:type_name -> parley.v1.Leaving
-	28, // 27: parley.v1.Reply.ping:type_name -> parley.v1.Ping
-	29, // 28: parley.v1.Reply.pong:type_name -> parley.v1.Pong
-	32, // 29: parley.v1.Reply.skipped:type_name -> parley.v1.Skipped
-	1,  // 30: parley.v1.Commands.commands:type_name -> parley.v1.Command
-	2,  // 31: parley.v1.Replies.replies:type_name -> parley.v1.Reply
-	8,  // 32: parley.v1.Connect.subscriptions:type_name -> parley.v1.Subscribe
-	7,  // 33: parley.v1.Connected.producer:type_name -> parley.v1.Producer
-	9,  // 34: parley.v1.Connected.subscriptions:type_name -> parley.v1.Subscribed
-	0,  // 35: parley.v1.Subscribe.since:type_name -> parley.v1.Position
-	0,  // 36: parley.v1.Subscribed.position:type_name -> parley.v1.Position
-	34, // 37: parley.v1.Subscribed.error:type_name -> parley.v1.Error
-	35, // 38: parley.v1.Publish.headers:type_name -> parley.v1.Publish.HeadersEntry
-	0,  // 39: parley.v1.Published.position:type_name -> parley.v1.Position
-	0,  // 40: parley.v1.History.before:type_name -> parley.v1.Position
-	0,  // 41: parley.v1.History.after:type_name -> parley.v1.Position
-	30, // 42: parley.v1.HistoryPage.messages:type_name -> parley.v1.Message
-	0,  // 43: parley.v1.HistoryPage.position:type_name -> parley.v1.Position
-	23, // 44: parley.v1.PresenceList.members:type_name -> parley.v1.Member
-	36, // 45: parley.v1.Message.headers:type_name -> parley.v1.Message.HeadersEntry
-	0,  // 46: parley.v1.Gap.position:type_name -> parley.v1.Position
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	21, // 7: parley.v1.Command.history:type_name -> parley.v1.History
+	23, // 8: parley.v1.Command.presence:type_name -> parley.v1.Presence
+	28, // 9: parley.v1.Command.refresh:type_name -> parley.v1.Refresh
+	30, // 10: parley.v1.Command.ping:type_name -> parley.v1.Ping
+	31, // 11: parley.v1.Command.pong:type_name -> parley.v1.Pong
+	19, // 12: parley.v1.Command.receipts:type_name -> parley.v1.Receipts
+	36, // 13: parley.v1.Reply.error:type_name -> parley.v1.Error
+	6,  // 14: parley.v1.Reply.connected:type_name -> parley.v1.Connected
+	9,  // 15: parley.v1.Reply.subscribed:type_name -> parley.v1.Subscribed
+	11, // 16: parley.v1.Reply.unsubscribed:type_name -> parley.v1.Unsubscribed
+	13, // 17: parley.v1.Reply.published:type_name -> parley.v1.Published
+	15, // 18: parley.v1.Reply.result:type_name -> parley.v1.Result
+	22, // 19: parley.v1.Reply.history:type_name -> parley.v1.HistoryPage
+	24, // 20: parley.v1.Reply.presence:type_name -> parley.v1.PresenceList
+	29, // 21: parley.v1.Reply.refreshed:type_name -> parley.v1.Refreshed
+	32, // 22: parley.v1.Reply.message:type_name -> parley.v1.Message
+	18, // 23: parley.v1.Reply.receipt:type_name -> parley.v1.Receipt
+	26, // 24: parley.v1.Reply.joined:type_name -> parley.v1.Joined
+	27, // 25: parley.v1.Reply.left:type_name -> parley.v1.Left
+	33, // 26: parley.v1.Reply.gap:type_name -> parley.v1.Gap
+	35, // 27: parley.v1.Reply.leaving:type_name -> parley.v1.Leaving
+	30, // 28: parley.v1.Reply.ping:type_name -> parley.v1.Ping
+	31, // 29: parley.v1.Reply.pong:type_name -> parley.v1.Pong
+	34, // 30: parley.v1.Reply.skipped:type_name -> parley.v1.Skipped
+	20, // 31: parley.v1.Reply.receipts:type_name -> parley.v1.ReceiptList
+	1,  // 32: parley.v1.Commands.commands:type_name -> parley.v1.Command
+	2,  // 33: parley.v1.Replies.replies:type_name -> parley.v1.Reply
+	8,  // 34: parley.v1.Connect.subscriptions:type_name -> parley.v1.Subscribe
+	7,  // 35: parley.v1.Connected.producer:type_name -> parley.v1.Producer
+	9,  // 36: parley.v1.Connected.subscriptions:type_name -> parley.v1.Subscribed
+	0,  // 37: parley.v1.Subscribe.since:type_name -> parley.v1.Position
+	0,  // 38: parley.v1.Subscribed.position:type_name -> parley.v1.Position
+	36, // 39: parley.v1.Subscribed.error:type_name -> parley.v1.Error
+	37, // 40: parley.v1.Publish.headers:type_name -> parley.v1.Publish.HeadersEntry
+	0,  // 41: parley.v1.Published.position:type_name -> parley.v1.Position
+	18, // 42: parley.v1.ReceiptList.receipts:type_name -> parley.v1.Receipt
+	0,  // 43: parley.v1.History.before:type_name -> parley.v1.Position
+	0,  // 44: parley.v1.History.after:type_name -> parley.v1.Position
+	32, // 45: parley.v1.HistoryPage.messages:type_name -> parley.v1.Message
+	0,  // 46: parley.v1.HistoryPage.position:type_name -> parley.v1.Position
+	25, // 47: parley.v1.PresenceList.members:type_name -> parley.v1.Member
+	38, // 48: parley.v1.Message.headers:type_name -> parley.v1.Message.HeadersEntry
+	0,  // 49: parley.v1.Gap.position:type_name -> parley.v1.Position
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_parley_v1_parley_proto_init() }
@@ -2950,6 +3217,7 @@ func file_parley_v1_parley_proto_init() {
 		(*Command_Refresh)(nil),
 		(*Command_Ping)(nil),
 		(*Command_Pong)(nil),
+		(*Command_Receipts)(nil),
 	}
 	file_parley_v1_parley_proto_msgTypes[2].OneofWrappers = []any{
 		(*Reply_Error)(nil),
@@ -2970,6 +3238,7 @@ func file_parley_v1_parley_proto_init() {
 		(*Reply_Ping)(nil),
 		(*Reply_Pong)(nil),
 		(*Reply_Skipped)(nil),
+		(*Reply_Receipts)(nil),
 	}
 	file_parley_v1_parley_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
@@ -2978,7 +3247,7 @@ func file_parley_v1_parley_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_v1_parley_proto_rawDesc), len(file_parley_v1_parley_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

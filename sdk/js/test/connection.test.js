@@ -20,7 +20,8 @@ describe('connecting', () => {
     assert.equal(net.socket.url, 'wss://app.example/ws');
     assert.deepEqual(net.socket.protocols, ['parley.v1.json']);
     const hello = net.socket.welcome({ user: 'ann' });
-    assert.deepEqual(hello, { token: 'secret', device: 'phone-1', subscriptions: [] });
+    assert.match(hello.producer, /^p-[0-9a-f]{24}$/);
+    assert.deepEqual(hello, { token: 'secret', device: 'phone-1', producer: hello.producer, subscriptions: [] });
     assert.deepEqual(seen, [{ state: 'connected', user: 'ann', resumed: false }]);
     assert.equal(live.user, 'ann');
     live.close();

@@ -6,10 +6,10 @@ import net from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-/** Starts a Parley in a process of its own. */
-export async function startServer() {
+/** Starts a Parley in a process of its own. @param {string} [heartbeat] as Go writes durations; '1s' when absent */
+export async function startServer(heartbeat = '1s') {
   const folder = fileURLToPath(new URL('../testdata/server', import.meta.url));
-  const child = spawn('go', ['run', '.'], { cwd: folder, stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn('go', ['run', '.', heartbeat], { cwd: folder, stdio: ['pipe', 'pipe', 'inherit'] });
   const [address] = await Promise.race([
     once(createInterface(child.stdout), 'line'),
     once(child, 'exit').then(([code]) => Promise.reject(new Error(`the server ended with ${code}`))),
@@ -29,12 +29,20 @@ export async function startServer() {
 export async function startCable(port) {
   /** @type {Set<net.Socket>} */
   const ends = new Set();
+  /** @type {Set<net.Socket>} */
+  const fars = new Set();
+  const carried = { up: 0, down: 0 };
   let frozen = false;
   const server = net.createServer((near) => {
     const far = net.connect(port, '127.0.0.1');
-    for (const [from, to] of [[near, far], [far, near]]) {
+    fars.add(far);
+    far.on('close', () => fars.delete(far));
+    for (const [from, to, way] of /** @type {[net.Socket, net.Socket, 'up' | 'down'][]} */ ([[near, far, 'up'], [far, near, 'down']])) {
       ends.add(from);
-      from.on('data', (chunk) => void (frozen || to.write(chunk)));
+      from.on('data', (chunk) => {
+        carried[way] += chunk.length;
+        if (!frozen) to.write(chunk);
+      });
       from.on('error', () => {});
       from.on('close', () => {
         ends.delete(from);
@@ -56,6 +64,12 @@ export async function startCable(port) {
       frozen = on;
       if (!on) this.cut();
     },
+    /** Takes nothing more from the server, which has to keep it, for the connections there are. @param {boolean} on */
+    hold(on) {
+      for (const far of fars) on ? far.pause() : far.resume();
+    },
+    /** Bytes so far, to the server and from it. */
+    carried,
     async stop() {
       this.cut();
       server.close();

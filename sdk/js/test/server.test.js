@@ -152,6 +152,45 @@ describe('with a real server', { timeout: 120_000 }, () => {
     ben.close();
   });
 
+  test('what a slow receiver was not sent is told as a gap and not fetched: it is behind as it is', async () => {
+    const patient = await startServer('20s'); // or the silence would end what the test is about
+    const line = await startCable(patient.port);
+    const ann = connect(line.url, { token: 'ann' });
+    const ben = connect(patient.url, { token: 'ben', outboxBytes: 32 << 20 });
+    /** @type {any[]} */
+    const got = [];
+    /** @type {any[]} */
+    const gaps = [];
+    /** @type {(last: any) => void} */
+    let ended;
+    const end = new Promise((resolve) => (ended = resolve));
+    const sub = ann.subscribe('public/pressed', (m) => void (m.type === 'end' ? ended(m) : got.push(m)));
+    ann.on('gap', (gap) => gaps.push(gap));
+    await sub.ready;
+    line.hold(true);
+    const total = 200;
+    const filler = 'x'.repeat(60_000); // all together more than the system and the queue take
+    const sent = [];
+    for (let n = 0; n < total; n++) sent.push(ben.publish('public/pressed', { n, filler }));
+    await Promise.all(sent);
+    line.hold(false);
+    await ben.publish('public/pressed', {}, { type: 'end' });
+    const last = /** @type {any} */ (await end);
+    assert.equal(last.seq, total + 1);
+    assert.ok(got.length > 0 && got.length < total, `${got.length} of ${total} came`);
+    const seqs = got.map((m) => m.seq);
+    assert.deepEqual(seqs, [...new Set(seqs)].sort((a, b) => a - b), 'once, in order');
+    assert.ok(gaps.length > 0 && gaps.every((g) => g.topic === 'public/pressed' && g.position.epoch === last.epoch), JSON.stringify(gaps));
+    const missing = (/** @type {number} */ seq) => seq <= total && !seqs.includes(seq);
+    assert.ok(gaps.every((g) => missing(g.position.seq)), 'a gap ends with a message that did not come');
+    const { messages } = await ann.history('public/pressed', { limit: 1 });
+    assert.equal(messages[0].seq, last.seq, 'the connection lives on');
+    assert.equal(ann.state.state, 'connected');
+    for (const live of [ann, ben]) live.close();
+    await line.stop();
+    assert.equal(await patient.stop(), 0);
+  });
+
   test('a later subscriber begins with older messages', async () => {
     const ann = connect(server.url, { token: 'ann' });
     await ann.subscribe('public/late', () => {}).ready;

@@ -1,6 +1,7 @@
 // Command server is what the JavaScript client's tests talk to: a real Parley
 // with the user's name as token. It prints its address and ends with its
-// standard input.
+// standard input. An argument is how often clients are pinged, and how long they
+// have to answer; a second without it.
 package main
 
 import (
@@ -48,11 +49,20 @@ type question struct {
 }
 
 func run() error {
+	heartbeat := time.Second
+	if len(os.Args) > 1 {
+		var err error
+		if heartbeat, err = time.ParseDuration(os.Args[1]); err != nil {
+			return err
+		}
+	}
 	live, err := parley.Open(
 		parley.WithVerifier(auth.VerifierFunc(verify)),
 		parley.WithTopic("public/#", parley.TopicSettings{History: 1000, HistoryAge: time.Minute, KeyWindow: time.Minute}),
 		parley.WithTopic("public/short", parley.TopicSettings{History: 2, HistoryAge: time.Minute}),
-		parley.WithHeartbeat(time.Second, time.Second),
+		parley.WithTopic("public/pressed", parley.TopicSettings{History: 1000, HistoryAge: time.Minute, Pressure: parley.PressureDropOldest}),
+		parley.WithHeartbeat(heartbeat, heartbeat),
+		parley.WithCompression(0),
 	)
 	if err != nil {
 		return err

@@ -1,5 +1,0 @@
-//go:build !linux && !darwin
-
-package bench
-
-func enoughDescriptors(int) error { return nil }

@@ -1,0 +1,20 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Backup copies the database in the file path, as it is now, into the file to,
+// which has to be empty or not there. Others may use the database meanwhile.
+func Backup(ctx context.Context, path, to string) error {
+	db, err := connect(path, "deferred", 1)
+	if err != nil {
+		return err
+	}
+	if _, err = db.ExecContext(ctx, "VACUUM INTO ?", to); err != nil {
+		err = fmt.Errorf("store: back up %s: %w", path, err)
+	}
+	return errors.Join(err, db.Close())
+}
