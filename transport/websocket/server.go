@@ -98,14 +98,23 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info
 		}
 		return bad
 	}
-	nc, early, err := takeOver(w)
-	if err != nil {
-		s.sessions.Release(info.Address)
-		s.log.Info("a handshake broke off", "address", info.Address, "error", err)
+	nc, early, ok := s.takeOver(w, info.Address)
+	if !ok {
 		return nil
 	}
 	s.carry(nc, answer(r.Header.Get(headerKey), agreed), agreed, early, info)
 	return nil
+}
+
+// takeOver is the function of that name; when it fails, the admission of
+// address is released.
+func (s *Server) takeOver(w http.ResponseWriter, address string) (nc net.Conn, early []byte, ok bool) {
+	nc, early, err := takeOver(w)
+	if err != nil {
+		s.sessions.Release(address)
+		s.log.Info("a handshake broke off", "address", address, "error", err)
+	}
+	return nc, early, err == nil
 }
 
 // check tells what is wrong with a handshake, and what was agreed on.

@@ -34,10 +34,8 @@ func (s *Server) Tunnel(t *Tunnel) func(w http.ResponseWriter, r *http.Request, 
 			s.sessions.Release(info.Address)
 			return bad
 		}
-		nc, early, err := takeOver(w)
-		if err != nil {
-			s.sessions.Release(info.Address)
-			s.log.Info("a handshake broke off", "address", info.Address, "error", err)
+		nc, early, ok := s.takeOver(w, info.Address)
+		if !ok {
 			return nil
 		}
 		hello := answer(r.Header.Get(headerKey), terms{protocol: name})
