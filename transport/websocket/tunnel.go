@@ -43,7 +43,7 @@ func (s *Server) Tunnel(t *Tunnel) func(w http.ResponseWriter, r *http.Request, 
 		if s.lines.Attach(&p.line, nc, p) != nil {
 			_ = nc.Close() // the server has ended meanwhile
 			s.sessions.Release(info.Address)
-			return nil
+			return nil //nolint:nilerr // there is nobody left to answer
 		}
 		p.line.Queue(&hello, s.limits.QueueBytes) // it fits: it is the first
 		p.inner = t.Open(p, info)
