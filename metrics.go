@@ -17,7 +17,7 @@ type collector struct {
 	connections, users, detached, topics, busy *prometheus.Desc
 	accepted, ended, refused, errors, calls    *prometheus.Desc
 	published, delivered, dropped, events      *prometheus.Desc
-	skipped                                    *prometheus.Desc
+	skipped, compressed                        *prometheus.Desc
 	bytes, frames                              *prometheus.Desc
 	streams, streamed                          *prometheus.Desc
 }
@@ -42,6 +42,7 @@ func newCollector(l *Live) *collector {
 		delivered:   desc("messages_delivered_total", "Messages queued for receivers on this node."),
 		dropped:     desc("messages_dropped_total", "Droppable events left out for receivers that were behind."),
 		skipped:     desc("messages_skipped_total", "Messages not sent to receivers that were behind, by the policy of their topic.", "policy"),
+		compressed:  desc("messages_compressed_total", "Messages and replies compressed, each once for all its receivers."),
 		events:      desc("hook_events_dropped_total", "Connect and disconnect events dropped because hooks were too slow."),
 		bytes:       desc("socket_bytes_total", "Bytes over sockets.", "direction"),
 		frames:      desc("socket_frames_received_total", "Frames received."),
@@ -54,7 +55,7 @@ func newCollector(l *Live) *collector {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connections, c.users, c.detached, c.topics, c.busy, c.accepted, c.ended, c.refused, c.errors, c.calls,
-		c.published, c.delivered, c.dropped, c.skipped, c.events, c.bytes, c.frames, c.streams, c.streamed,
+		c.published, c.delivered, c.dropped, c.skipped, c.compressed, c.events, c.bytes, c.frames, c.streams, c.streamed,
 	} {
 		ch <- d
 	}
@@ -80,6 +81,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(c.published, p.Published)
 	count(c.delivered, p.Delivered)
 	count(c.dropped, w.Dropped+e.Dropped)
+	count(c.compressed, w.Compressed)
 	count(c.events, s.DroppedEvents)
 	count(c.bytes, w.BytesIn, "in")
 	count(c.bytes, w.BytesOut, "out")

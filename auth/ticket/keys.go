@@ -11,7 +11,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash"
 	"strings"
+	"sync"
 
 	"github.com/parleyhq/parley/auth"
 )
@@ -35,7 +37,7 @@ type Keys struct {
 // one kind of ticket can never be passed off as the other.
 type key struct {
 	id     string
-	resume []byte
+	hashes sync.Pool // of hash.Hash, with the secret of resume tickets in it
 	once   []byte
 }
 
@@ -70,11 +72,10 @@ func derive(secret []byte) (*key, error) {
 		}
 		out[info] = part
 	}
-	return &key{
-		id:     base64.RawURLEncoding.EncodeToString(out["parley key id"]),
-		resume: out["parley resume ticket"],
-		once:   out["parley one-use ticket"],
-	}, nil
+	k := &key{id: base64.RawURLEncoding.EncodeToString(out["parley key id"]), once: out["parley one-use ticket"]}
+	resume := out["parley resume ticket"]
+	k.hashes.New = func() any { return hmac.New(sha256.New, resume) }
+	return k, nil
 }
 
 // split takes a ticket of the form kind.key-id.body.seal apart and finds its
@@ -103,12 +104,18 @@ func (ks *Keys) split(kind, text string) (k *key, body, seal []byte, err error) 
 }
 
 func join(kind string, k *key, body, seal []byte) string {
-	encode := base64.RawURLEncoding.EncodeToString
-	return kind + "." + k.id + "." + encode(body) + "." + encode(seal)
+	encoding := base64.RawURLEncoding
+	out := make([]byte, 0, len(kind)+len(k.id)+encoding.EncodedLen(len(body))+encoding.EncodedLen(len(seal))+3)
+	out = append(append(append(append(out, kind...), '.'), k.id...), '.')
+	out = append(encoding.AppendEncode(out, body), '.')
+	return string(encoding.AppendEncode(out, seal))
 }
 
-func mac(secret []byte, body []byte) []byte {
-	h := hmac.New(sha256.New, secret)
+// seal signs the body of a resume ticket.
+func (k *key) seal(body []byte) []byte {
+	h, _ := k.hashes.Get().(hash.Hash)
+	defer k.hashes.Put(h)
+	h.Reset()
 	h.Write(body)
 	return h.Sum(nil)
 }

@@ -35,7 +35,7 @@ func (ks *Keys) SignResume(r Resume) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encode resume ticket: %w", err)
 	}
-	return join(kindResume, ks.current, body, mac(ks.current.resume, body)), nil
+	return join(kindResume, ks.current, body, ks.current.seal(body)), nil
 }
 
 // VerifyResume returns what a ticket says, if it is genuine and in time. It
@@ -48,7 +48,7 @@ func (ks *Keys) VerifyResume(text string) (Resume, error) {
 	if err != nil {
 		return Resume{}, invalid(refusal, err)
 	}
-	if !hmac.Equal(seal, mac(k.resume, body)) {
+	if !hmac.Equal(seal, k.seal(body)) {
 		return Resume{}, invalid(refusal, errForged)
 	}
 	var b resumeBody

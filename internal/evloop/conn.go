@@ -1,7 +1,6 @@
 package evloop
 
 import (
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +23,8 @@ const (
 	gone                  // closed
 	wanted                // Refill is to be called
 	held                  // what is queued waits for more of it
+	asked                 // the loop tells when the socket takes more
+	promised              // who queued it calls Flush
 )
 
 // Conn is one connection. Embed it, and hand it to Group.Attach; it must not
@@ -40,7 +41,8 @@ type Conn struct {
 
 	flags  uint32 // guarded by mu, like everything below
 	mu     sync.Mutex
-	queued int // bytes that have not left
+	at     uint32 // when somebody last flushed it in passing, by the group's beat
+	queued int    // bytes that have not left
 	queue  queue
 	rare   *rare
 }
@@ -68,6 +70,12 @@ type driver interface {
 	shut(c *Conn)    // finish our side
 	settle(c *Conn)  // look whether the connection is over
 	release(c *Conn) // it is
+}
+
+// prompt is a driver whose writing never blocks.
+type prompt interface {
+	flush(c *Conn)  // write what waits; called without the lock
+	parked(c *Conn) // have unpark called when the socket takes more
 }
 
 // Start lets the handler be called, first with early, the bytes that came
@@ -104,6 +112,51 @@ func (c *Conn) Send(frame *[]byte, room int) bool {
 	c.push(frame)
 	c.mu.Unlock()
 	return true
+}
+
+// Queue is Send for a caller who goes on to Flush, soon and before anything
+// that may block, and so spares waking somebody else for it. It reports with
+// owed whether that is needed: not for a connection that is written to by
+// others anyhow, or so often that several frames may leave together.
+func (c *Conn) Queue(frame *[]byte, room int) (fits, owed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.flags&ending != 0:
+		return true, false
+	case c.queued > 0 && c.queued+len(*frame) > room:
+		return false, false
+	case c.flags&(dirty|parked|writing|held) != 0 || !c.spared():
+		c.push(frame)
+		return true, false
+	}
+	c.queue.push(frame, &c.driver.group().chunks)
+	c.queued += len(*frame)
+	c.flags |= dirty | promised
+	return true, true
+}
+
+// spared reports whether the one who queues is to write, too. A connection
+// that gets several frames within a beat is better served by the flusher,
+// which takes together what has come meanwhile; mu is held.
+func (c *Conn) spared() bool {
+	if _, ok := c.driver.(prompt); !ok {
+		return false
+	}
+	now := c.driver.group().beat()
+	if c.at == now {
+		return false
+	}
+	c.at = now
+	return true
+}
+
+// Flush writes what Queue has queued and owed, as far as the socket takes it.
+// The caller must hold no lock.
+func (c *Conn) Flush() {
+	if d, ok := c.driver.(prompt); ok {
+		d.flush(c)
+	}
 }
 
 // Offer is Send for a peer that keeps up. While the socket takes no more, or
@@ -223,117 +276,6 @@ func (c *Conn) release() {
 	}
 }
 
-// End makes last the last that is written. When it has left, our side is
-// finished and the peer has a moment to finish its own; what it sends until
-// then still goes to the handler. Later calls do nothing.
-func (c *Conn) End(last []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.end(last)
-}
-
-// Cut is End for a peer that is behind: what waits is given up, and last gets
-// little time to leave.
-func (c *Conn) Cut(last []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.flags&ending != 0 {
-		return
-	}
-	c.queued -= c.queue.drop(&c.driver.group().chunks)
-	c.flags |= hurried
-	c.within(c.driver.group().cfg.Hurried)
-	c.end(last)
-}
-
-func (c *Conn) end(last []byte) {
-	if c.flags&ending != 0 {
-		return
-	}
-	if len(last) > 0 {
-		c.push(&last)
-	}
-	c.hurry()
-	c.flags |= ending
-	c.release()
-	if c.idle() {
-		c.drained()
-	}
-}
-
-// Abort closes the connection whatever waits.
-func (c *Conn) Abort() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.fail(nil)
-}
-
-// fail begins the end of a connection that is lost; mu is held.
-func (c *Conn) fail(err error) {
-	if c.flags&dead != 0 {
-		return
-	}
-	if err != nil {
-		c.extra().err = err
-	}
-	c.flags |= dead | ending
-	c.release()
-	c.driver.settle(c)
-}
-
-// idle reports whether everything has left; mu is held.
-func (c *Conn) idle() bool { return c.queue.empty() && c.flags&writing == 0 }
-
-// drained is called when everything has left of a connection that ends; mu is
-// held.
-func (c *Conn) drained() {
-	if c.flags&(shut|gone) != 0 {
-		return
-	}
-	if c.flags&inputOver != 0 {
-		c.driver.settle(c)
-		return
-	}
-	c.flags |= shut
-	c.driver.shut(c)
-	c.within(c.driver.group().cfg.Linger)
-}
-
-// within sets the connection's timer; mu is held.
-func (c *Conn) within(d time.Duration) {
-	r := c.extra()
-	r.until = time.Now().Add(d)
-	c.driver.group().wheel.Set(&r.timer, d, c.expire)
-}
-
-// relax unsets it, and gives back what only a connection that is behind
-// needs; mu is held.
-func (c *Conn) relax() {
-	r := c.rare
-	if r == nil {
-		return
-	}
-	r.until = time.Time{}
-	c.driver.group().wheel.Stop(&r.timer)
-	if r.ready == nil && r.early == nil && r.err == nil && c.flags&(wanted|held) == 0 {
-		c.rare = nil
-	}
-}
-
-// expire runs on the wheel.
-func (c *Conn) expire(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.flags&gone != 0 || c.rare == nil || c.rare.until.IsZero() || now.Before(c.rare.until) {
-		return
-	}
-	if c.flags&shut != 0 {
-		c.fail(nil) // it was told, and did not answer
-	} else {
-		c.fail(ErrStalled)
-	}
-}
-
 // wrote puts back what the writer could not write and accounts for n bytes
 // that have left. blocked means that the socket is full. mu is held.
 func (c *Conn) wrote(q queue, n int, blocked bool, err error) {
@@ -370,6 +312,9 @@ func (c *Conn) wrote(q queue, n int, blocked bool, err error) {
 		}
 	case blocked:
 		c.park()
+	case c.flags&dirty == 0: // it came while this was written
+		c.flags |= dirty
+		c.driver.dirty(c)
 	}
 }
 
@@ -387,6 +332,9 @@ func (c *Conn) park() {
 	if c.flags&hurried == 0 { // what Cut has set stands
 		c.within(c.driver.group().cfg.Write)
 	}
+	if d, ok := c.driver.(prompt); ok {
+		d.parked(c)
+	}
 }
 
 // unpark is called when the socket takes more.
@@ -402,43 +350,5 @@ func (c *Conn) unpark() {
 		}
 	case c.flags&writing != 0:
 		c.flags |= again
-	}
-}
-
-// over reports whether the connection can be closed, and marks it closed; the
-// reader calls it, alone, and then releases everything. mu is held.
-func (c *Conn) over() bool {
-	lost := c.flags&dead != 0
-	if c.flags&(gone|writing) != 0 || !lost && (c.flags&inputOver == 0 || !c.queue.empty()) {
-		return false
-	}
-	c.flags |= gone | dead | ending
-	c.queued -= c.queue.drop(&c.driver.group().chunks)
-	c.queue = queue{}
-	c.flags &^= wanted
-	c.hurry()
-	c.release()
-	c.relax()
-	return true
-}
-
-// took notes what the handler said about data; mu is held.
-func (c *Conn) took(err error) {
-	switch {
-	case errors.Is(err, ErrFinished):
-		c.noInput()
-	case c.flags&ending != 0:
-		c.flags |= ignoring
-	default:
-		c.fail(err)
-	}
-}
-
-// noInput notes that the peer's side is finished; mu is held.
-func (c *Conn) noInput() {
-	c.flags |= inputOver | ignoring
-	if c.flags&ending == 0 {
-		c.flags |= ending
-		c.release()
 	}
 }

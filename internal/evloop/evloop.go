@@ -84,6 +84,7 @@ const (
 	readBuffer = 16 << 10
 	maxReads   = 16
 	tick       = 100 * time.Millisecond
+	beat       = 128 * time.Microsecond
 )
 
 // Group is a set of loops and the connections on them. Nothing runs before
@@ -95,6 +96,7 @@ type Group struct {
 	buffers sync.Pool // of *[]byte, for reading
 	chunks  sync.Pool // of *chunk
 	written atomic.Uint64
+	began   time.Time
 
 	mu     sync.Mutex
 	closed bool
@@ -116,9 +118,10 @@ type poller interface {
 
 // New returns a Group without connections.
 func New(cfg Config) *Group {
-	g := &Group{cfg: cfg.withDefaults(), wheel: wheel.New(tick)}
+	g := &Group{cfg: cfg.withDefaults(), wheel: wheel.New(tick), began: time.Now()}
 	g.workers.max = g.cfg.Workers
 	g.workers.turn = g.turn
+	g.workers.wheel = g.wheel
 	g.buffers.New = func() any {
 		b := make([]byte, readBuffer)
 		return &b
@@ -152,6 +155,10 @@ func (g *Group) Attach(c *Conn, nc net.Conn, h Handler) error {
 	}
 	return nil
 }
+
+// beat counts short stretches of time, roughly that of waking a flusher a few
+// times.
+func (g *Group) beat() uint32 { return uint32(time.Since(g.began) / beat) }
 
 // start begins what runs for all connections; mu is held.
 func (g *Group) start() {

@@ -38,7 +38,6 @@ type loop struct {
 	wake   chan struct{}
 	quit   chan struct{}
 
-	buf []byte // of the flusher
 	out atomic.Uint64
 }
 
@@ -112,8 +111,15 @@ func (e *epoll) adopt(c *Conn, tcp *net.TCPConn) bool {
 	return true
 }
 
-// add registers fd for everything, once and edge-triggered: nothing about it
-// is ever changed, whatever the connection waits for.
+// What is asked of a connection's descriptor, edge-triggered. That the socket
+// takes more is asked for when it first did not: a new one takes everything,
+// and to be told so would wake the loop for nothing.
+const (
+	input = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
+	inOut = input | unix.EPOLLOUT
+)
+
+// add registers fd.
 func (l *loop) add(c *Conn, fd int) bool {
 	l.slots.Lock()
 	slot := int32(len(l.table))
@@ -126,7 +132,7 @@ func (l *loop) add(c *Conn, fd int) bool {
 	l.slots.Unlock()
 	c.driver, c.fd, c.slot = l, int32(fd), slot
 	c.state.Store(busy) // until Start
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: slot}
+	ev := unix.EpollEvent{Events: input, Fd: slot}
 	if err := unix.EpollCtl(l.fd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		l.forget(slot)
 		c.driver = nil
@@ -149,6 +155,18 @@ func (l *loop) group() *Group { return l.g }
 func (l *loop) start(c *Conn) {
 	if c.rare != nil && c.rare.early != nil || !c.state.CompareAndSwap(busy, 0) {
 		l.g.workers.serve(c)
+	}
+}
+
+// parked is described at prompt.
+func (l *loop) parked(c *Conn) {
+	if c.flags&asked != 0 {
+		return
+	}
+	c.flags |= asked
+	ev := unix.EpollEvent{Events: inOut, Fd: c.slot}
+	if err := unix.EpollCtl(l.fd, unix.EPOLL_CTL_MOD, int(c.fd), &ev); err != nil {
+		c.fail(os.NewSyscallError("epoll_ctl", err)) // it would wait for ever
 	}
 }
 
@@ -225,6 +243,7 @@ func (l *loop) dirty(c *Conn) {
 // flusher writes what is queued: all that is there in one call a connection.
 func (l *loop) flusher() {
 	var batch []*Conn
+	var buf []byte
 	for {
 		l.mu.Lock()
 		batch, l.queue = l.queue, batch[:0]
@@ -238,17 +257,33 @@ func (l *loop) flusher() {
 			}
 			continue
 		}
+		if buf == nil {
+			buf = make([]byte, scratch)
+		}
 		for i, c := range batch {
 			batch[i] = nil
-			l.flush(c)
+			c.mu.Lock()
+			l.flushLocked(c, buf)
 		}
 	}
 }
 
+// flush is described at prompt.
 func (l *loop) flush(c *Conn) {
 	c.mu.Lock()
-	c.flags &^= dirty
-	if c.flags&(parked|dead) != 0 || c.queue.empty() {
+	if c.flags&promised == 0 {
+		c.mu.Unlock()
+		return
+	}
+	l.flushLocked(c, nil)
+}
+
+// flushLocked writes what waits for c, unless somebody does already: who that
+// is also sees to what has come meanwhile. It is called with c's lock held and
+// releases it. scratch may be nil.
+func (l *loop) flushLocked(c *Conn, scratch []byte) {
+	c.flags &^= dirty | promised
+	if c.flags&(parked|dead|writing) != 0 || c.queue.empty() {
 		c.mu.Unlock()
 		return
 	}
@@ -256,7 +291,7 @@ func (l *loop) flush(c *Conn) {
 	c.queue = queue{}
 	c.flags |= writing
 	c.mu.Unlock()
-	n, blocked, err := l.write(int(c.fd), &q)
+	n, blocked, err := l.write(c.fd, &q, scratch)
 	c.mu.Lock()
 	c.wrote(q, n, blocked, err)
 	refill := c.refills()
@@ -268,36 +303,36 @@ func (l *loop) flush(c *Conn) {
 
 // write writes until q is empty or the socket is full, as it must before the
 // kernel tells that it no longer is.
-func (l *loop) write(fd int, q *queue) (n int, blocked bool, err error) {
-	if l.buf == nil {
-		l.buf = make([]byte, scratch)
+func (l *loop) write(fd int32, q *queue, scratch []byte) (n int, blocked bool, err error) {
+	if scratch == nil && q.head != nil {
+		pooled, _ := l.g.buffers.Get().(*[]byte)
+		defer l.g.buffers.Put(pooled)
+		scratch = *pooled
 	}
+	defer func() { l.out.Add(uint64(n)) }()
 	for !q.empty() {
-		k, err := unix.Write(fd, q.next(l.buf))
+		k, errno := writeNow(fd, q.next(scratch))
 		if k > 0 {
 			n += k
 			q.advance(k, &l.g.chunks)
 		}
-		switch err {
-		case nil, unix.EINTR:
+		switch errno {
+		case 0, unix.EINTR:
 		case unix.EAGAIN:
-			l.out.Add(uint64(n))
 			return n, true, nil
 		default:
-			l.out.Add(uint64(n))
-			return n, false, os.NewSyscallError("write", err)
+			return n, false, os.NewSyscallError("write", errno)
 		}
 	}
-	l.out.Add(uint64(n))
 	return n, false, nil
 }
 
 // read is described at driver.
 func (l *loop) read(c *Conn, buf []byte) (int, error) {
 	for {
-		n, err := unix.Read(int(c.fd), buf)
-		switch err {
-		case nil:
+		n, errno := readNow(c.fd, buf)
+		switch errno {
+		case 0:
 			if n == 0 {
 				return 0, io.EOF
 			}
@@ -306,7 +341,7 @@ func (l *loop) read(c *Conn, buf []byte) (int, error) {
 		case unix.EAGAIN:
 			return 0, nil
 		default:
-			return 0, os.NewSyscallError("read", err)
+			return 0, os.NewSyscallError("read", errno)
 		}
 	}
 }

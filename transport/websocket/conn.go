@@ -30,7 +30,7 @@ var (
 
 // Reply is described at session.Conn.
 func (c *conn) Reply(r *parleyv1.Reply) {
-	frame := frameOf(c.form.op, 256, func(dst []byte) []byte { return c.form.codec.AppendReply(dst, r) })
+	frame := c.s.frameOf(c.form.op, func(dst []byte) []byte { return c.form.codec.AppendReply(dst, r) })
 	if c.form.worth(frame) {
 		frame = c.form.deflate.pack(c.form.op, frame)
 	}

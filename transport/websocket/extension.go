@@ -25,7 +25,7 @@ type deal struct {
 // of our business. A header that is no list of extensions fails the handshake
 // (RFC 6455 §9.1).
 func agree(h http.Header) (deal, *protocol.Error) {
-	for _, line := range h.Values("Sec-Websocket-Extensions") {
+	for _, line := range h[headerExtensions] {
 		offers, ok := parseExtensions(line)
 		if !ok {
 			return deal{}, protocol.BadRequest.Errorf("Sec-WebSocket-Extensions: %.100q is no list of extensions", line)

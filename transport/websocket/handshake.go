@@ -1,29 +1,41 @@
 package websocket
 
 import (
-	"bufio"
+	"crypto/sha1" //nolint:gosec // RFC 6455 §1.3 demands it; it protects nothing
 	"encoding/base64"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
-	"time"
-
-	"github.com/gobwas/ws"
 
 	"github.com/parleyhq/parley/protocol"
 )
 
-// handshakeTimeout bounds the writing of the handshake's answer.
-const handshakeTimeout = 5 * time.Second
+// Headers of a handshake, spelt as net/http keeps them.
+const (
+	headerKey        = "Sec-Websocket-Key"
+	headerVersion    = "Sec-Websocket-Version"
+	headerProtocol   = "Sec-Websocket-Protocol"
+	headerExtensions = "Sec-Websocket-Extensions"
+)
+
+const keyLength = 24 // of 16 bytes in base64
+
+// terms are what a handshake has agreed on.
+type terms struct {
+	deal
+
+	codec    protocol.Codec
+	protocol string // Sec-WebSocket-Protocol; "" when the client named none
+}
 
 // check tells what is wrong with a handshake (RFC 6455 §4.2.1), before
 // anything is written.
-func check(r *http.Request, w http.ResponseWriter) *protocol.Error {
+func check(r *http.Request, w http.ResponseWriter) (terms, *protocol.Error) {
 	if bad := checkUpgrade(r, w); bad != nil {
-		return bad
+		return terms{}, bad
 	}
-	_, bad := choose(r.Header)
-	return bad
+	return choose(r.Header)
 }
 
 // checkUpgrade is check without the subprotocol.
@@ -35,11 +47,11 @@ func checkUpgrade(r *http.Request, w http.ResponseWriter) *protocol.Error {
 	case !token(h, "Connection", "upgrade") || !token(h, "Upgrade", "websocket"):
 		return protocol.BadRequest.Errorf("this address speaks WebSocket: open it with a WebSocket client " +
 			"(the Upgrade and Connection headers are missing; a proxy in front must pass them on)")
-	case h.Get("Sec-WebSocket-Version") != "13":
-		return protocol.NeedsUpgrade.Errorf("WebSocket version %.16q is not supported: use 13", h.Get("Sec-WebSocket-Version"))
+	case h.Get(headerVersion) != "13":
+		return protocol.NeedsUpgrade.Errorf("WebSocket version %.16q is not supported: use 13", h.Get(headerVersion))
 	case !r.ProtoAtLeast(1, 1) || r.ProtoMajor > 1:
 		return protocol.BadRequest.Errorf("a WebSocket is opened over HTTP/1.1, this request came over %s", r.Proto)
-	case !goodKey(h.Get("Sec-WebSocket-Key")):
+	case !goodKey(h.Get(headerKey)):
 		return protocol.BadRequest.Errorf("Sec-WebSocket-Key must be 16 bytes in base64")
 	case !hijackable(w):
 		return protocol.Internal.Errorf("the connection cannot be taken over: a middleware in front hides http.Hijacker " +
@@ -49,8 +61,12 @@ func checkUpgrade(r *http.Request, w http.ResponseWriter) *protocol.Error {
 }
 
 func goodKey(key string) bool {
-	raw, err := base64.StdEncoding.DecodeString(key)
-	return err == nil && len(raw) == 16
+	var raw [keyLength / 4 * 3]byte
+	if len(key) != keyLength {
+		return false
+	}
+	n, err := base64.StdEncoding.Decode(raw[:], []byte(key))
+	return err == nil && n == 16
 }
 
 // token reports whether a comma-separated header holds a word.
@@ -68,22 +84,22 @@ func token(h http.Header, name, word string) bool {
 // choose picks the first subprotocol the client offers that we speak. A
 // client that offers none gets JSON; one that offers only others is refused,
 // for a browser would close the connection without saying why.
-func choose(h http.Header) (protocol.Codec, *protocol.Error) {
-	offered := h.Values("Sec-WebSocket-Protocol")
+func choose(h http.Header) (terms, *protocol.Error) {
+	offered := h[headerProtocol]
 	for _, line := range offered {
 		for part := range strings.SplitSeq(line, ",") {
 			if name := strings.TrimSpace(part); name != "" {
 				if codec, ok := protocol.ByName(name); ok {
-					return codec, nil
+					return terms{codec: codec, protocol: name}, nil
 				}
 			}
 		}
 	}
 	if len(offered) > 0 {
-		return nil, protocol.BadRequest.Errorf("none of the offered subprotocols is spoken here: offer %s or %s", protocol.NameJSON, protocol.NameProtobuf)
+		return terms{}, protocol.BadRequest.Errorf("none of the offered subprotocols is spoken here: offer %s or %s", protocol.NameJSON, protocol.NameProtobuf)
 	}
 	codec, _ := protocol.ByName("")
-	return codec, nil
+	return terms{codec: codec}, nil
 }
 
 // hijackable looks behind wrappers, some of which claim to be a Hijacker and
@@ -99,36 +115,41 @@ func hijackable(w http.ResponseWriter) bool {
 	}
 }
 
-// upgrade answers a handshake that check found right. early holds what the
-// client has sent behind it; extensions is what was agreed on, or "".
-func upgrade(r *http.Request, w http.ResponseWriter, extensions string) (nc net.Conn, codec protocol.Codec, early []byte, err error) {
-	codec, bad := choose(r.Header)
-	if bad != nil {
-		return nil, nil, nil, bad
-	}
-	u := ws.HTTPUpgrader{Timeout: handshakeTimeout}
-	if len(r.Header.Values("Sec-WebSocket-Protocol")) > 0 {
-		u.Protocol = func(name string) bool { return name == codec.Name() }
-	}
-	if extensions != "" {
-		u.Header = http.Header{"Sec-Websocket-Extensions": {extensions}}
-	}
-	nc, rw, _, err := u.Upgrade(r, w)
+// takeOver takes a connection out of net/http's hands. early holds what the
+// client has sent behind its handshake. Once the reader is let go, so are the
+// buffers of net/http.
+func takeOver(w http.ResponseWriter) (nc net.Conn, early []byte, err error) {
+	nc, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		if nc != nil {
-			_ = nc.Close() // the handshake has failed already
-		}
-		return nil, nil, nil, err
+		return nil, nil, fmt.Errorf("take the connection over: %w", err)
 	}
-	return nc, codec, buffered(rw.Reader), nil
+	if n := rw.Reader.Buffered(); n > 0 {
+		peeked, _ := rw.Peek(n) // n bytes are there
+		early = append([]byte(nil), peeked...)
+	}
+	return nc, early, nil
 }
 
-// buffered returns a copy of what was read already.
-func buffered(r *bufio.Reader) []byte {
-	n := r.Buffered()
-	if n == 0 {
-		return nil
+// answer is what the server says to a good handshake (RFC 6455 §4.2.2).
+func answer(key string, t terms) []byte {
+	const usual = 192 // bytes, without compression
+	out := make([]byte, 0, usual+len(t.answer))
+	out = append(out, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	out = appendAccept(out, key)
+	if t.protocol != "" {
+		out = append(append(out, "\r\nSec-WebSocket-Protocol: "...), t.protocol...)
 	}
-	peeked, _ := r.Peek(n) // n bytes are there
-	return append([]byte(nil), peeked...)
+	if t.answer != "" {
+		out = append(append(out, "\r\nSec-WebSocket-Extensions: "...), t.answer...)
+	}
+	return append(out, "\r\n\r\n"...)
+}
+
+// appendAccept proves that the server has read key as a WebSocket server does.
+func appendAccept(dst []byte, key string) []byte {
+	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+	var proof [keyLength + len(guid)]byte
+	copy(proof[copy(proof[:], key):], guid)
+	sum := sha1.Sum(proof[:]) //nolint:gosec // RFC 6455 §1.3
+	return base64.StdEncoding.AppendEncode(dst, sum[:])
 }

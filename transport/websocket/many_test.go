@@ -41,6 +41,7 @@ func TestFiveThousandSockets(t *testing.T) {
 		left := make(chan struct{}, 2*sockets)
 		s.Live.OnDisconnect(func(parley.Event) { left <- struct{}{} })
 		warmUp(t, s, n, left)
+		calm(t)
 		before := weigh(t, s)
 		all := crowd(t, s, n)
 		peak := weigh(t, s)
@@ -63,6 +64,21 @@ func warmUp(t *testing.T, s *parleytest.Server, n int, left <-chan struct{}) {
 	close(end)
 	all.Wait()
 	kill(t, s, crowd(t, s, 300), left, byClose, byReset)
+}
+
+// calm waits until the workers have ended that only a crowd needs: they are
+// looked over once a second.
+func calm(t *testing.T) {
+	t.Helper()
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	n, since := runtime.NumGoroutine(), time.Now()
+	for time.Since(since) < 4*time.Second {
+		<-look.C
+		if now := runtime.NumGoroutine(); now != n {
+			n, since = now, time.Now()
+		}
+	}
 }
 
 // weight is what connections cost.

@@ -25,6 +25,7 @@ type Server struct {
 	log      *slog.Logger
 	lines    *evloop.Group
 	batches  sync.Pool // of *[]protocol.Incoming, for decoding
+	drafts   sync.Pool // of *[]byte, for encoding what nobody knows the size of
 	forms    forms
 	deflate  *deflater // nil: connections are not compressed
 	heads    heads
@@ -53,6 +54,7 @@ func newServer(m *session.Manager, log *slog.Logger, lines evloop.Config) *Serve
 		forms: newForms(),
 	}
 	s.batches.New = func() any { return new([]protocol.Incoming) }
+	s.drafts.New = func() any { return new([]byte) }
 	return s
 }
 
@@ -88,7 +90,7 @@ func (s *Server) Stats() Stats {
 // written and the caller answers with it; otherwise the connection lives on by
 // itself and neither w nor r may be used any more.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info) *protocol.Error {
-	terms, bad := s.check(r, w)
+	agreed, bad := s.check(r, w)
 	if bad != nil {
 		s.sessions.Release(info.Address)
 		if bad.Code == protocol.NeedsUpgrade.Code {
@@ -96,35 +98,63 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info
 		}
 		return bad
 	}
-	nc, codec, early, err := upgrade(r, w, terms.answer)
-	if err != nil {
-		s.sessions.Release(info.Address)
-		s.log.Info("a handshake broke off", "address", info.Address, "error", err)
+	nc, early, ok := s.takeOver(w, info.Address)
+	if !ok {
 		return nil
 	}
-	s.carry(nc, s.forms.of(codec, terms.bits), early, info)
+	s.carry(nc, answer(r.Header.Get(headerKey), agreed), agreed, early, info)
 	return nil
 }
 
-// check tells what is wrong with a handshake, and what was agreed on.
-func (s *Server) check(r *http.Request, w http.ResponseWriter) (deal, *protocol.Error) {
-	if bad := check(r, w); bad != nil || s.deflate == nil {
-		return deal{}, bad
+// takeOver is the function of that name; when it fails, the admission of
+// address is released.
+func (s *Server) takeOver(w http.ResponseWriter, address string) (nc net.Conn, early []byte, ok bool) {
+	nc, early, err := takeOver(w)
+	if err != nil {
+		s.sessions.Release(address)
+		s.log.Info("a handshake broke off", "address", address, "error", err)
 	}
-	return agree(r.Header)
+	return nc, early, err == nil
 }
 
-// carry begins a connection whose handshake is done.
-func (s *Server) carry(nc net.Conn, f *form, early []byte, info session.Info) {
+// check tells what is wrong with a handshake, and what was agreed on.
+func (s *Server) check(r *http.Request, w http.ResponseWriter) (terms, *protocol.Error) {
+	agreed, bad := check(r, w)
+	if bad == nil && s.deflate != nil {
+		agreed.deal, bad = agree(r.Header)
+	}
+	return agreed, bad
+}
+
+// carry begins a connection. What it says first is hello, the answer to its
+// handshake.
+func (s *Server) carry(nc net.Conn, hello []byte, agreed terms, early []byte, info session.Info) {
 	info.Transport = "websocket"
-	c := &conn{s: s, form: f}
+	c := &conn{s: s, form: s.forms.of(agreed.codec, agreed.bits)}
 	if err := s.lines.Attach(&c.line, nc, c); err != nil {
 		_ = nc.Close() // the server has ended meanwhile
 		s.sessions.Release(info.Address)
 		return
 	}
+	if len(hello) > 0 {
+		c.line.Queue(&hello, s.limits.QueueBytes) // it fits: it is the first
+	}
 	c.session = s.sessions.Accept(c, info)
+	c.line.Flush()
 	c.line.Start(early)
+}
+
+// frameOf is the function of that name for what may be of any size: it is put
+// together aside and takes what it needs.
+func (s *Server) frameOf(op byte, body func(dst []byte) []byte) []byte {
+	const most = 64 << 10 // larger drafts are rare, and not kept
+	draft, _ := s.drafts.Get().(*[]byte)
+	*draft = body((*draft)[:0])
+	frame := append(appendHeader(make([]byte, 0, maxHeader+len(*draft)), op, len(*draft)), *draft...)
+	if cap(*draft) <= most {
+		s.drafts.Put(draft)
+	}
+	return frame
 }
 
 // Wait returns when every connection has ended and released what it held. No

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/gobwas/ws"
-
 	"github.com/parleyhq/parley/internal/evloop"
 	"github.com/parleyhq/parley/protocol"
 	"github.com/parleyhq/parley/session"
@@ -36,24 +34,20 @@ func (s *Server) Tunnel(t *Tunnel) func(w http.ResponseWriter, r *http.Request, 
 			s.sessions.Release(info.Address)
 			return bad
 		}
-		u := ws.HTTPUpgrader{Timeout: handshakeTimeout, Protocol: func(offered string) bool { return offered == name }}
-		nc, rw, _, err := u.Upgrade(r, w)
-		if err != nil {
-			if nc != nil {
-				_ = nc.Close() // the handshake has failed already
-			}
-			s.sessions.Release(info.Address)
-			s.log.Info("a handshake broke off", "address", info.Address, "error", err)
+		nc, early, ok := s.takeOver(w, info.Address)
+		if !ok {
 			return nil
 		}
+		hello := answer(r.Header.Get(headerKey), terms{protocol: name})
 		p := &pipe{s: s, limit: t.Limit}
-		early := buffered(rw.Reader)
-		if err := s.lines.Attach(&p.line, nc, p); err != nil {
+		if s.lines.Attach(&p.line, nc, p) != nil {
 			_ = nc.Close() // the server has ended meanwhile
 			s.sessions.Release(info.Address)
-			return nil
+			return nil //nolint:nilerr // there is nobody left to answer
 		}
+		p.line.Queue(&hello, s.limits.QueueBytes) // it fits: it is the first
 		p.inner = t.Open(p, info)
+		p.line.Flush()
 		p.line.Start(early)
 		return nil
 	}
@@ -64,7 +58,7 @@ func (t *Tunnel) agree(r *http.Request, w http.ResponseWriter) (string, *protoco
 	if bad := checkUpgrade(r, w); bad != nil {
 		return "", bad
 	}
-	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
+	for _, line := range r.Header[headerProtocol] {
 		for part := range strings.SplitSeq(line, ",") {
 			if name := strings.TrimSpace(part); slices.Contains(t.Names, name) {
 				return name, nil

@@ -151,7 +151,7 @@ func (w *world) dial(user string, life time.Duration) *peer {
 	if life > 0 {
 		who.Expires = time.Now().Add(life)
 	}
-	w.server.carry(far, w.server.forms.of(protocol.JSON{}, 0), nil, session.Info{Address: "pipe", Known: true, Identity: who})
+	w.server.carry(far, nil, terms{codec: protocol.JSON{}}, nil, session.Info{Address: "pipe", Known: true, Identity: who})
 	return &peer{w: w, nc: near, in: bufio.NewReader(near), said: make(chan heard, 1000)}
 }
 
