@@ -154,11 +154,13 @@ func (f *Feed) Start() {
 func (f *Feed) Deliver(d *hub.Delivery) {
 	f.mu.Lock()
 	f.flow.Arrive(d, (*hand)(f))
+	if f.flow.Calm() {
+		f.mu.Unlock()
+		return
+	}
 	e := f.flow.Effects()
 	f.mu.Unlock()
-	if e != (flow.Effects{}) {
-		f.follow(e)
-	}
+	f.follow(e)
 }
 
 // hand is a feed as its flow knows it: the receiver.

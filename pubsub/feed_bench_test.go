@@ -168,7 +168,7 @@ func BenchmarkFanOut(b *testing.B) {
 	}{
 		{"ephemeral", pubsub.Settings{History: 100, HistoryAge: time.Hour}, 0},
 		{"spill", pubsub.Settings{History: 100, HistoryAge: time.Hour, Pressure: hub.PressureSpill}, 0},
-		{"spill/acknowledged", pubsub.Settings{History: 100, HistoryAge: time.Hour, Pressure: hub.PressureSpill}, 1},
+		{"acknowledged", pubsub.Settings{History: 100, HistoryAge: time.Hour, Pressure: hub.PressureSpill}, 1},
 	} {
 		b.Run(tc.name, func(b *testing.B) {
 			s := benchService(b, tc.set)

@@ -202,7 +202,7 @@ func TestWhatIsSavedStaysSmall(t *testing.T) {
 	var saved store.Subscription
 	late := time.NewTimer(patience)
 	defer late.Stop()
-	for saved = feed.Saved(); len(saved.Acked) > 150; saved = feed.Saved() {
+	for saved = feed.Saved(); len(saved.Acked) > 64; saved = feed.Saved() {
 		select {
 		case <-late.C:
 			t.Fatalf("%d topics are saved", len(saved.Acked))

@@ -46,7 +46,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 			if p.addr == "" {
 				continue
 			}
-			l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.addr)
+			l, err := listenConfig().Listen(ctx, "tcp", p.addr)
 			if err != nil {
 				return fmt.Errorf("cannot listen on %s (choose another address with --%s): %w", p.addr, p.setting, err)
 			}

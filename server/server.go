@@ -67,7 +67,7 @@ func Open(ctx context.Context, cfg config.Config, o Options) (_ *Server, err err
 	if err := s.takeFolder(); err != nil {
 		return nil, err
 	}
-	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr); err != nil {
+	if s.listener, err = listenConfig().Listen(ctx, "tcp", cfg.Addr); err != nil {
 		return nil, fmt.Errorf("cannot listen on %s (choose another address with --addr): %w", cfg.Addr, err)
 	}
 	registry := newRegistry(cfg.Node)

@@ -42,9 +42,10 @@ type placed struct {
 
 const (
 	// maxGroup bounds the messages of a batch, and maxGroups the batches that are on
-	// their way.
+	// their way: one is being synced, the next is written meanwhile. With more of
+	// them each would be smaller, and there would be more syncs for as many messages.
 	maxGroup  = 4096
-	maxGroups = 8
+	maxGroups = 2
 )
 
 func newCommitter(b *Broker) *committer {
@@ -108,7 +109,14 @@ func (c *committer) take() []placed {
 func (c *committer) commitLoop() {
 	var entries []store.Entry
 	for range c.wake {
-		for taken := c.take(); len(taken) > 0; taken = c.take() {
+		runtime.Gosched() // those who were answered together publish together
+		for {
+			c.room <- struct{}{} // while it waits, more come together
+			taken := c.take()
+			if len(taken) == 0 {
+				<-c.room
+				break
+			}
 			clear(entries)
 			entries = entries[:0]
 			sync := false
@@ -116,7 +124,6 @@ func (c *committer) commitLoop() {
 				entries = append(entries, taken[i].entry)
 				sync = sync || taken[i].sync
 			}
-			c.room <- struct{}{}
 			c.b.disk.Append(entries, sync, func(err error) { c.answer(taken, err) })
 		}
 	}

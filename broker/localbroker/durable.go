@@ -309,7 +309,7 @@ func (l *stream) publishCommitted(due []pending) {
 		l.uncache((len(l.kept) + 1) / 2)
 	}
 	l.forgetCounted()
-	l.trimSoon()
+	l.trimSoon(l.used)
 }
 
 // storedSize is about what a message takes on the disk.

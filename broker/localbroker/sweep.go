@@ -92,7 +92,7 @@ func (l *stream) sweep(now time.Time) (over, ended bool) {
 	}
 	idle := !l.delivering && now.Sub(l.used) > l.b.limits.Idle
 	if l.disk != nil {
-		l.trimSoon()
+		l.trimSoon(now)
 		if !idle || len(l.disk.pending) > 0 || l.disk.trimming {
 			return false, false
 		}
@@ -114,11 +114,11 @@ func (l *stream) unload() {
 }
 
 // trimSoon has the disk trimmed when that is worth it.
-func (l *stream) trimSoon() {
+func (l *stream) trimSoon(now time.Time) {
 	d := l.disk
 	much := l.lost-d.floor >= max(slack, min(d.keep.Count, keepNothing-1)/8) || // by count
 		d.keep.Bytes > 0 && d.bytes > d.keep.Bytes+max(d.keep.Bytes/8, 64<<10) ||
-		l.aging(time.Now().Add(-time.Minute))
+		l.aging(now.Add(-time.Minute))
 	if !much || d.trimming {
 		return
 	}

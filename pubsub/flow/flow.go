@@ -96,7 +96,14 @@ type rare struct {
 func (w *Flow) Open(own string, pattern bool, limit int) {
 	w.own, w.wild = own, pattern
 	if limit > 0 {
-		w.acks = &window{limit: limit}
+		both := &struct { // side by side: every message needs both
+			window
+			acked
+		}{window: window{limit: limit}}
+		w.acks = &both.window
+		if !pattern {
+			w.one.acked = &both.acked
+		}
 	}
 	w.aside()
 }
@@ -111,8 +118,8 @@ func (w *Flow) Pattern() bool { return w.wild }
 // holds if there is that, else with last values.
 func (w *Flow) From(at message.Position, first *Page, kept []*hub.Delivery) {
 	w.one.epoch, w.one.sent = at.Epoch, at.Seq
-	if w.acks != nil {
-		w.one.acked = &acked{seq: at.Seq}
+	if w.one.acked != nil {
+		w.one.acked.seq = at.Seq
 	}
 	r := w.aside()
 	r.first, r.kept = first, kept
@@ -234,6 +241,9 @@ type Effects struct {
 	End  End
 }
 
+// Calm reports whether Effects would be none, as nearly always.
+func (w *Flow) Calm() bool { return w.phase == running && w.rare == nil && !w.ask }
+
 // Effects returns what is to be done since the last call.
 func (w *Flow) Effects() Effects {
 	e := Effects{Ask: w.ask}
@@ -262,7 +272,7 @@ func (w *Flow) wants() bool {
 
 // behind reports whether the receiver is owed anything.
 func (w *Flow) behind() bool {
-	return w.one.owed || w.rare != nil && w.rare.many != nil && w.rare.many.due()
+	return w.one.owed || w.rare != nil && w.rare.many != nil && w.due()
 }
 
 // Ready notes that the receiver has room again.

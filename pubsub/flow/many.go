@@ -29,6 +29,7 @@ type many struct {
 	scanning  bool
 	from      string
 	compactAt int               // lines; 0: never
+	rest      int               // lines that could not be forgotten though all was acknowledged
 	before    map[string]uint64 // compacting: the lines that may be forgotten, as they were before
 }
 
@@ -78,9 +79,18 @@ func (w *Flow) FromMark(b Beginning) {
 
 func (y *many) idle() bool { return len(y.lines) == 0 && y.compactAt == 0 && !y.scanning }
 
-func (y *many) due() bool { return len(y.queue) > 0 || y.scanning || y.crowded() }
+// due reports whether there is something to read.
+func (w *Flow) due() bool {
+	y := w.rare.many
+	return len(y.queue) > 0 || y.scanning || w.crowded()
+}
 
-func (y *many) crowded() bool { return y.compactAt > 0 && len(y.lines) >= y.compactAt }
+// crowded reports whether it is worth while to look which topics can be
+// forgotten: sooner when all is acknowledged, for then it is most of them.
+func (w *Flow) crowded() bool {
+	y := w.rare.many
+	return y.compactAt > 0 && (len(y.lines) >= y.compactAt || w.acks.open == 0 && len(y.lines) >= max(compactFrom, 2*y.rest))
+}
 
 func (w *Flow) topics() *many {
 	r := w.aside()
@@ -186,7 +196,7 @@ func (w *Flow) chooseAny() (Job, bool) {
 		return j, true
 	case y.scanning:
 		return Job{Kind: ReadNews, Topic: y.from, Mark: y.base}, true
-	case y.crowded():
+	case w.crowded():
 		y.before = make(map[string]uint64)
 		for topic, l := range y.lines {
 			if l.done() {
@@ -270,7 +280,12 @@ func (w *Flow) Compacted(mark uint64, list []broker.News) {
 	}
 	y.before = nil
 	y.base = mark
-	y.compactAt = max(compactFrom, 2*len(y.lines))
+	y.compactAt, y.rest = max(compactFrom, 2*len(y.lines)), 0
+	for _, l := range y.lines {
+		if w.acks.open == 0 && !l.done() {
+			y.rest++
+		}
+	}
 }
 
 // saved are the positions to go on from, by topic.

@@ -19,7 +19,11 @@ func (q *seqs) push(seq uint64) {
 		}
 		q.ring, q.head = ring, 0
 	}
-	q.ring[(q.head+q.n)%len(q.ring)] = seq
+	at := q.head + q.n
+	if at >= len(q.ring) {
+		at -= len(q.ring)
+	}
+	q.ring[at] = seq
 	q.n++
 }
 
@@ -27,7 +31,9 @@ func (q *seqs) push(seq uint64) {
 func (q *seqs) popTo(seq uint64) int {
 	before := q.n
 	for q.n > 0 && q.ring[q.head] <= seq {
-		q.head = (q.head + 1) % len(q.ring)
+		if q.head++; q.head == len(q.ring) {
+			q.head = 0
+		}
 		q.n--
 	}
 	if q.n == 0 && len(q.ring) > smallSeqs {

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/parleyhq/parley/broker"
 	"github.com/parleyhq/parley/broker/localbroker"
@@ -31,10 +34,23 @@ func parallel(b *testing.B, f func(p *testing.PB, writer int)) {
 	b.SetParallelism(max(1, writers/runtime.GOMAXPROCS(0)))
 	b.SetBytes(size)
 	var n atomic.Int64
+	before := cpu(b)
 	b.ResetTimer()
 	b.RunParallel(func(p *testing.PB) { f(p, int(n.Add(1))) })
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+	b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
+}
+
+// cpu is the time that the process has spent on processors. Other than elapsed
+// time, it hardly depends on who else is on the machine.
+func cpu(b *testing.B) int64 {
+	b.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
 }
 
 // BenchmarkBarePebble writes values of 256 bytes with 64 writers, each of which
@@ -90,23 +106,29 @@ func durable(b *testing.B) (*localbroker.Broker, *handler) {
 }
 
 // BenchmarkDurablePublish is the same through the broker: 64 publishers, each of
-// which waits until its message is on the disk, numbered as the SDKs do.
+// which waits until its message is on the disk. SDKs number what they publish.
 func BenchmarkDurablePublish(b *testing.B) {
 	for _, topics := range []int{1, writers} {
-		for _, sync := range []broker.Durability{broker.SyncAlways, broker.SyncInterval} {
-			b.Run(fmt.Sprintf("topics=%d/sync=%v", topics, sync == broker.SyncAlways), func(b *testing.B) {
+		for _, how := range []string{"plain", "numbered", "interval"} {
+			b.Run(fmt.Sprintf("topics=%d/%s", topics, how), func(b *testing.B) {
 				e, _ := durable(b)
-				o := broker.Options{History: 1_000_000, HistoryAge: 1 << 50, Durability: sync}
+				o := broker.Options{History: 1_000_000, HistoryAge: 1 << 50, Durability: broker.SyncAlways}
+				if how == "interval" {
+					o.Durability = broker.SyncInterval
+				}
 				b.ReportAllocs()
 				parallel(b, func(p *testing.PB, writer int) {
 					name, producer, payload := fmt.Sprint("t/", writer%topics), fmt.Sprint("p", writer), make([]byte, size)
 					answer := make(chan error, 1)
 					done := func(_ broker.Result, err error) { answer <- err }
 					for n := uint64(1); p.Next(); n++ {
-						e.Publish(&message.Message{
-							ID: "01JD0000000000000000000000", Topic: name, Type: "t", From: "ada", Payload: payload,
-							Producer: producer, ProducerEpoch: 1, N: n, Time: 1_800_000_000_000,
-						}, o, done)
+						m := &message.Message{
+							ID: "01JD0000000000000000000000", Topic: name, Type: "t", From: "ada", Payload: payload, Time: 1_800_000_000_000,
+						}
+						if how == "numbered" {
+							m.Producer, m.ProducerEpoch, m.N = producer, 1, n
+						}
+						e.Publish(m, o, done)
 						if err := <-answer; err != nil {
 							b.Error(err)
 							return
@@ -142,4 +164,52 @@ func BenchmarkReadPage(b *testing.B) {
 		}
 		after = (after + page) % (kept - 2*page)
 	}
+}
+
+// BenchmarkAgainstBare lets both take turns, so that whatever else happens on the
+// machine happens to both, and reports how many messages the broker accepts for
+// each value that bare Pebble takes.
+func BenchmarkAgainstBare(b *testing.B) {
+	db, err := pebble.Open(b.TempDir(), &pebble.Options{MemTableSize: 64 << 20, Logger: pebbleSilent{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	e, _ := durable(b)
+	var bare, ours time.Duration
+	var cpuBare, cpuOurs int64
+	turn := func(elapsed *time.Duration, used *int64, write func(writer, i int) error) {
+		began, before := time.Now(), cpu(b)
+		var all sync.WaitGroup
+		for w := range writers {
+			all.Go(func() {
+				for i := range 200 {
+					if err := write(w, i); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		*elapsed += time.Since(began)
+		*used += cpu(b) - before
+	}
+	var seq atomic.Uint64
+	value := make([]byte, size)
+	o := broker.Options{History: 1_000_000, HistoryAge: 1 << 50, Durability: broker.SyncAlways}
+	for b.Loop() {
+		turn(&bare, &cpuBare, func(int, int) error {
+			return db.Set(binary.BigEndian.AppendUint64(nil, seq.Add(1)), value, pebble.Sync)
+		})
+		turn(&ours, &cpuOurs, func(w, _ int) error {
+			m := &message.Message{ID: "01JD0000000000000000000000", Topic: fmt.Sprint("t/", w), Type: "t", From: "ada", Payload: value, Time: 1_800_000_000_000}
+			_, err := broker.Publish(b.Context(), e, m, o)
+			return err
+		})
+	}
+	n := float64(b.N) * writers * 200
+	b.ReportMetric(n/bare.Seconds(), "bare-msg/s")
+	b.ReportMetric(n/ours.Seconds(), "msg/s")
+	b.ReportMetric(bare.Seconds()/ours.Seconds(), "ratio")
+	b.ReportMetric(float64(cpuBare)/float64(cpuOurs), "cpu-ratio")
 }

@@ -56,6 +56,8 @@ type DB struct {
 	failure  atomic.Pointer[error]
 	// corrupted counts what Pebble found damaged.
 	corrupted atomic.Int64
+	// vain counts how often tables could not be written, one after the other.
+	vain atomic.Int64
 
 	mu     sync.RWMutex // held for writing to close, for reading around every use of pebble
 	closed bool
@@ -111,7 +113,7 @@ func Open(dir string, o Options) (*DB, error) {
 	po.FS, db.watch = vfs.WithDiskHealthChecks(cmp.Or(o.fs, vfs.Default), slowDisk, nil, func(info vfs.DiskSlowInfo) {
 		db.log.Warn("the disk is slow", "info", info.String())
 	})
-	po.FS = &walFS{FS: po.FS, failed: func() bool { return db.failed() != nil }, fail: db.fail}
+	po.FS = &walFS{FS: po.FS, failed: func() bool { return db.failed() != nil }, fail: db.fail, pace: db.pace}
 	if !o.ReadOnly {
 		if err := examine(po.FS, dir, po); err != nil {
 			return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.watch.Close())
@@ -123,10 +125,10 @@ func Open(dir string, o Options) (*DB, error) {
 	}
 	db.pebble = opened
 	if err := db.failed(); err != nil {
-		return nil, errors.Join(err, db.shut(context.Background()))
+		return nil, errors.Join(err, db.giveUp())
 	}
 	if err := db.openParts(po.FS); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.shut(context.Background()))
+		return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.giveUp())
 	}
 	db.running.Go(db.syncLoop)
 	db.ticking.Go(db.intervalLoop)
@@ -155,10 +157,12 @@ func (db *DB) options(o Options, cache *pebble.Cache) *pebble.Options {
 		// written once and rarely read from the disk.
 		MemTableSize:                o.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       24,
-		LBaseMaxBytes:               256 << 20,
-		MaxOpenFiles:                1000,
+		// Topics write everywhere at once, so that each table overlaps all others:
+		// it is worth it to sort several of them together.
+		L0CompactionThreshold: 12,
+		L0StopWritesThreshold: 40,
+		LBaseMaxBytes:         256 << 20,
+		MaxOpenFiles:          1000,
 		// What was written is handed to the disk early, so that no sync has to
 		// wait for megabytes.
 		BytesPerSync:    1 << 20,
@@ -184,10 +188,25 @@ func (db *DB) options(o Options, cache *pebble.Cache) *pebble.Options {
 
 func (db *DB) listener() *pebble.EventListener {
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { db.log.Error("the store works on in vain", "error", err) },
+		BackgroundError: func(err error) {
+			if n := db.vain.Add(1); n&(n-1) == 0 {
+				db.log.Error("tables of the store cannot be written", "error", err, "times", n)
+			}
+		},
+		FlushEnd: func(info pebble.FlushInfo) {
+			if info.Err == nil {
+				db.vain.Store(0)
+			}
+		},
+		CompactionEnd: func(info pebble.CompactionInfo) {
+			if info.Err == nil {
+				db.vain.Store(0)
+			}
+		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			db.corrupted.Add(1)
-			db.log.Error("the store is damaged: run parley check", "damage", info.String())
+			if n := db.corrupted.Add(1); n&(n-1) == 0 {
+				db.log.Error("the store is damaged: run parley check", "damage", info.String(), "times", n)
+			}
 		},
 		WALCreated: func(pebble.WALCreateInfo) {
 			select {
@@ -199,6 +218,24 @@ func (db *DB) listener() *pebble.EventListener {
 			db.log.Warn("the disk cannot keep up: writers wait", "reason", info.Reason)
 		},
 		WriteStallEnd: func() { db.log.Info("the disk has caught up") },
+	}
+}
+
+// pace slows Pebble down, which tries again at once what failed, for ever. When
+// the database is being closed it tries a last few times.
+func (db *DB) pace() {
+	const shortest, longest = 10 * time.Millisecond, 10 * time.Second
+	n := db.vain.Load()
+	if n == 0 {
+		return
+	}
+	wait := time.NewTimer(min(shortest<<min(n, 12), longest))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-db.stop:
+		wait.Reset(shortest)
+		<-wait.C
 	}
 }
 
@@ -368,6 +405,13 @@ func (db *DB) Close(ctx context.Context) error {
 	db.mu.Unlock()
 	close(db.syncs) // commit holds mu while it sends
 	db.running.Wait()
+	return db.shut(ctx)
+}
+
+// giveUp closes Pebble after a failed opening.
+func (db *DB) giveUp() error {
+	ctx, stop := context.WithTimeout(context.Background(), slowDisk)
+	defer stop()
 	return db.shut(ctx)
 }
 

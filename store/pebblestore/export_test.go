@@ -9,5 +9,9 @@ import (
 // OpenOn opens a database on a file system of a test.
 func OpenOn(tb testing.TB, fs vfs.FS) *DB {
 	tb.Helper()
-	return openModel(tb, fs)
+	db, err := Open("db", Options{fs: fs, Log: quiet(), MemTableBytes: 256 << 10, CacheBytes: 1 << 20})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return db
 }

@@ -38,6 +38,9 @@ type tail struct {
 	last uint64
 	end  uint64 // of the last record
 	mark uint64 // of the last record; 0 when there is none
+	// fresh is how far the producers have got that published behind Checked; nil
+	// when that has to be read. It belongs to the one who writes.
+	fresh map[string]store.Producer
 }
 
 // maxTails bounds the topics remembered; others are looked up on the disk.
@@ -132,6 +135,11 @@ func (l *topicLog) build(entries []store.Entry) (_ *pebble.Batch, tails map[stri
 			if t, _, err = l.tail(e.Message.Topic); err != nil {
 				return nil, nil, err
 			}
+			if t.last >= t.Checked+checkEvery {
+				if err := l.check(b, &t, e.Message.Topic, t.last, false); err != nil {
+					return nil, nil, err
+				}
+			}
 		}
 		if t, err = l.add(b, t, e); err != nil {
 			return nil, nil, err
@@ -166,8 +174,8 @@ func (l *topicLog) add(b *pebble.Batch, t tail, e *store.Entry) (tail, error) {
 	if e.KeyUntil != 0 {
 		l.put(b, seqKey(l.key[:0], spaceKeys, t.ID, m.Seq), func(buf, _ []byte) []byte { return records.AppendUse(buf, m.From, m.Key, e.KeyUntil) })
 	}
-	if m.Producer != "" {
-		l.put(b, producerKey(l.key[:0], t.ID, m.Producer), func(buf, _ []byte) []byte { return records.AppendProducer(buf, m.ProducerEpoch, m.N, m.Seq) })
+	if m.Producer != "" && t.fresh != nil {
+		t.fresh[m.Producer] = store.Producer{Producer: m.Producer, Epoch: m.ProducerEpoch, N: m.N, Seq: m.Seq}
 	}
 	for _, p := range e.Forget {
 		l.key = producerKey(l.key[:0], t.ID, p)
@@ -203,7 +211,7 @@ func (l *topicLog) begin(b *pebble.Batch, t *tail, epoch string) error {
 		}
 	}
 	l.nextID++
-	*t = tail{Meta: records.Meta{ID: l.nextID, Epoch: epoch, Keep: t.Keep}}
+	*t = tail{Meta: records.Meta{ID: l.nextID, Epoch: epoch, Keep: t.Keep}, fresh: make(map[string]store.Producer)}
 	return b.Set([]byte(keyIDs), numberValue(l.nextID), nil)
 }
 

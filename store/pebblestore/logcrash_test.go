@@ -53,7 +53,7 @@ func TestLogSurvivesPowerCuts(t *testing.T) {
 		}
 		c.db = openModel(t, c.fs)
 		for range 3 {
-			for range c.rng.IntN(150) {
+			for range c.rng.IntN(400) {
 				c.step()
 			}
 			c.cut()

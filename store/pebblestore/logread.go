@@ -289,12 +289,7 @@ func (l *topicLog) Recall(_ context.Context, name topic.Name, keys int) (store.P
 	})
 	slices.Reverse(out.Keys)
 	if err == nil {
-		err = l.db.each(spaceProducers, t.ID, false, func(key, value []byte) (bool, error) {
-			p, err := records.DecodeProducer(value)
-			p.Producer = string(key[9:])
-			out.Producers = append(out.Producers, p)
-			return true, err
-		})
+		out.Producers, err = l.producers(t)
 	}
 	if err != nil {
 		return store.Publishers{}, fmt.Errorf("read who published to %s: %w", name, err)

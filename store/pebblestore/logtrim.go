@@ -38,6 +38,11 @@ func (l *topicLog) Trim(_ context.Context, name topic.Name, trim store.Trim) (st
 		if t.FloorEnd, err = l.endOf(t, floor); err != nil {
 			return store.Head{}, errors.Join(err, b.Close())
 		}
+		if floor > t.Checked {
+			if err := l.check(b, &t, string(name), floor, true); err != nil {
+				return store.Head{}, errors.Join(err, b.Close())
+			}
+		}
 		_ = b.DeleteRange(seqKey(nil, spaceLog, t.ID, t.Floor), seqKey(nil, spaceLog, t.ID, floor+1), nil)
 		if t.Floor = floor; t.Floor == t.last {
 			t.mark = 0

@@ -210,6 +210,37 @@ func TestPressure(t *testing.T) {
 	again.expect("public/a", "after that")
 }
 
+// Where the topic keeps what a slow reader cannot take yet, it gets everything
+// once it reads.
+func TestSpill(t *testing.T) {
+	const messages = 1200
+	s := serve(t, parley.WithLimits(parley.Limits{QueueBytes: 128 << 10}), parley.WithTopic("public/#", parley.TopicSettings{
+		Pressure: parley.PressureSpill, History: messages, HistoryAge: time.Hour,
+	}))
+	for _, path := range []string{"/sse?topic=public/a", "/sse?topic=public/%23"} {
+		nc := s.stalled(path, 128<<10)
+		s.eventually("the stream is not there", func(s parley.Stats) bool { return s.Open == 1 })
+		padding := strings.Repeat("x", 16<<10)
+		for range messages {
+			s.publish("public/a", padding)
+		}
+		resp, err := http.ReadResponse(newBufio(nc), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &reader{t: t, body: resp.Body, lines: newBufio(resp.Body)}
+		r.next()
+		first := r.next().message(t).Seq
+		for seq := first + 1; seq < first+messages; seq++ {
+			if m := r.next().message(t); m.Seq != seq {
+				t.Fatalf("%s: %d follows %d", path, m.Seq, seq-1)
+			}
+		}
+		_ = nc.Close()
+		s.eventually("the stream is still there", func(s parley.Stats) bool { return s.Open == 0 })
+	}
+}
+
 // A forced end does not wait for who reads nothing.
 func TestForcedShutdown(t *testing.T) {
 	live := parley.New(verifier(), parley.WithLimits(parley.Limits{QueueBytes: 64 << 20}))

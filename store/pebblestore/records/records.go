@@ -19,12 +19,14 @@ import (
 //	mark     8 bytes
 //	time     8 bytes
 //	flags    1 byte
-//	then, each as varint or behind its length: seq-prev, [expires], id, type,
-//	from, [except], [headers], payload
+//	then, each as varint or behind its length: [producer, its epoch, its number],
+//	seq-prev, [expires], id, type, from, [except], [headers], payload
 //
 // Numbers are little-endian. The topic, its epoch and the seq are in the key
-// and in what is known of the topic. The key of the publish and its producer
-// are in indexes of their own.
+// and in what is known of the topic. The key of the publish is in an index of
+// its own. How far producers have got is there, too, up to Meta.Checked, and
+// behind that in the records: an index that is written with every message
+// would double the work.
 //
 // Pebble verifies each block it reads. The checksum here covers the way between:
 // a bit that flips in memory is compacted into a block with a right checksum, and
@@ -41,6 +43,7 @@ const (
 	flagExpires
 	flagExcept
 	flagHeaders
+	flagProducer
 )
 
 // AppendMessage adds m's record, which stands under key, to buf; before is the end
@@ -58,11 +61,16 @@ func AppendMessage(buf, key []byte, m *message.Message, before uint64) (_ []byte
 	set(m.ExpiresAt != 0, flagExpires)
 	set(m.Except != "", flagExcept)
 	set(len(m.Headers) > 0, flagHeaders)
+	set(m.Producer != "", flagProducer)
 
 	buf = append(buf, recordVersion, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) // checksum and end are known below
 	buf = binary.LittleEndian.AppendUint64(buf, m.Mark)
 	buf = binary.LittleEndian.AppendUint64(buf, uint64(m.Time))
 	buf = append(buf, flags)
+	if m.Producer != "" {
+		buf = wire.AppendText(buf, m.Producer)
+		buf = binary.AppendUvarint(binary.AppendUvarint(buf, m.ProducerEpoch), m.N)
+	}
 	buf = binary.AppendUvarint(buf, m.Seq-m.Prev)
 	if m.ExpiresAt != 0 {
 		buf = binary.AppendVarint(buf, m.ExpiresAt)
@@ -119,6 +127,9 @@ func DecodeMessage(key, record []byte) (m *message.Message, behind uint64, err e
 	}
 	m = &message.Message{Mark: h.Mark, Time: h.Time, Binary: h.flags&flagBinary != 0, Retain: h.flags&flagRetain != 0}
 	c := wire.Reader{Rest: append([]byte(nil), record[headerSize:]...)}
+	if h.flags&flagProducer != 0 {
+		_, _, _ = c.Bytes(), c.Uvarint(), c.Uvarint() // ReadProducer is for these
+	}
 	behind = c.Uvarint()
 	if h.flags&flagExpires != 0 {
 		m.ExpiresAt = c.Varint()
@@ -145,6 +156,21 @@ func DecodeMessage(key, record []byte) (m *message.Message, behind uint64, err e
 	return m, behind, nil
 }
 
+// ReadProducer returns who numbered the message of a record, and how; false when
+// nobody did. The seq is in the key.
+func ReadProducer(key, record []byte) (p store.Producer, numbered bool, err error) {
+	h, err := ReadHeader(key, record)
+	if err != nil || h.flags&flagProducer == 0 {
+		return p, false, err
+	}
+	c := wire.Reader{Rest: record[headerSize:]}
+	p = store.Producer{Producer: c.Text(), Epoch: c.Uvarint(), N: c.Uvarint()}
+	if c.Bad {
+		return store.Producer{}, false, wire.ErrDamaged
+	}
+	return p, true, nil
+}
+
 // Meta is what is known of a topic beside its messages.
 type Meta struct {
 	// ID is the number under which the topic's records stand.
@@ -153,7 +179,10 @@ type Meta struct {
 	// Floor is the highest seq that was forgotten, and FloorEnd the end of its
 	// record.
 	Floor, FloorEnd uint64
-	Keep            store.Keep
+	// Checked is the seq up to which producers are in their index; those of later
+	// messages are in their records.
+	Checked uint64
+	Keep    store.Keep
 }
 
 const metaVersion = 1
@@ -162,7 +191,7 @@ const metaVersion = 1
 func AppendMeta(buf []byte, m Meta) []byte {
 	start := len(buf)
 	buf = append(buf, metaVersion)
-	for _, v := range []uint64{m.ID, m.Floor, m.FloorEnd, m.Keep.Count, uint64(m.Keep.Bytes), uint64(m.Keep.Age)} {
+	for _, v := range []uint64{m.ID, m.Floor, m.FloorEnd, m.Checked, m.Keep.Count, uint64(m.Keep.Bytes), uint64(m.Keep.Age)} {
 		buf = binary.AppendUvarint(buf, v)
 	}
 	buf = wire.AppendText(buf, m.Epoch)
@@ -176,7 +205,7 @@ func DecodeMeta(b []byte) (Meta, error) {
 		return Meta{}, wire.ErrDamaged
 	}
 	c := wire.Reader{Rest: body[1:]}
-	m := Meta{ID: c.Uvarint(), Floor: c.Uvarint(), FloorEnd: c.Uvarint()}
+	m := Meta{ID: c.Uvarint(), Floor: c.Uvarint(), FloorEnd: c.Uvarint(), Checked: c.Uvarint()}
 	m.Keep = store.Keep{Count: c.Uvarint(), Bytes: int64(c.Uvarint()), Age: int64(c.Uvarint())}
 	if m.Epoch = c.Text(); c.Bad {
 		return Meta{}, wire.ErrDamaged
