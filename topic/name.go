@@ -23,7 +23,6 @@ var (
 	ErrTooLong  = errors.New("topic is too long")
 	ErrUTF8     = errors.New("topic is not valid UTF-8 text")
 	ErrNUL      = errors.New("topic holds a NUL byte")
-	ErrRoot     = errors.New("topic starts with '/': remove it, the first level must not be empty")
 	ErrWildcard = errors.New("topic holds a wildcard: publish to one topic, without + and #")
 	ErrPlus     = errors.New("'+' must stand alone in its level, as in room/+/typing")
 	ErrHash     = errors.New("'#' must stand alone in the last level, as in room/#")
@@ -54,8 +53,6 @@ func checkText(s string) error {
 		return ErrEmpty
 	case len(s) > MaxLength:
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLong, len(s), MaxLength)
-	case s[0] == '/':
-		return ErrRoot
 	case strings.IndexByte(s, 0) >= 0:
 		return ErrNUL
 	case !utf8.ValidString(s):

@@ -24,7 +24,7 @@ func TestParseName(t *testing.T) {
 		{"a/", nil},
 		{strings.Repeat("x", topic.MaxLength), nil},
 		{"", topic.ErrEmpty},
-		{"/a", topic.ErrRoot},
+		{"/a", nil},
 		{"a/+", topic.ErrWildcard},
 		{"a#", topic.ErrWildcard},
 		{"a\x00b", topic.ErrNUL},
@@ -55,7 +55,8 @@ func TestParseFilter(t *testing.T) {
 		{"a+", topic.ErrPlus},
 		{"a/+b", topic.ErrPlus},
 		{"", topic.ErrEmpty},
-		{"/#", topic.ErrRoot},
+		{"/#", nil},
+		{"/", nil},
 	} {
 		if _, err := topic.ParseFilter(tc.in); !errors.Is(err, tc.want) {
 			t.Errorf("ParseFilter(%q) = %v, want %v", tc.in, err, tc.want)
@@ -85,6 +86,10 @@ func TestCovers(t *testing.T) {
 		{"#", "#", true},
 		{"#", "$user/u1", false},
 		{"+/u1", "$user/u1", false},
+		{"+/a", "/a", true},
+		{"/+", "/a", true},
+		{"a", "/a", false},
+		{"#", "/a", true},
 		{"$user/#", "$user/u1", true},
 		{"+", "", true},
 		{"a//b", "a/+/b", false},
