@@ -249,6 +249,25 @@ func TestRightsWithdrawnWhileSubscribing(t *testing.T) {
 	}
 }
 
+// The narrow case: the right is there when it is asked for, and withdrawn before
+// there is a subscription that could be ended.
+func TestRightsWithdrawnInBetween(t *testing.T) {
+	m := newManager(t, Limits{})
+	calls := 0
+	m.PubSub.Decide("room/#", auth.AuthorizerFunc(func(ctx context.Context, _ auth.Identity, _ auth.Action, _ string) error {
+		if calls++; calls > 1 {
+			return &auth.Error{Code: auth.CodeForbidden, Message: "not any more"}
+		}
+		m.Reauthorize(ctx, "ada") // finds nothing to end
+		return nil
+	}))
+	c, _ := come(t, m, "ada", &parleyv1.Connect{})
+	c.do(&parleyv1.Command{Command: &parleyv1.Command_Subscribe{Subscribe: &parleyv1.Subscribe{Topic: "room/1"}}})
+	if e := c.last().GetError(); e.GetCode() != protocol.Forbidden.Code || c.session.describe().Subscriptions != 0 {
+		t.Errorf("%v, %d subscriptions", c.last(), c.session.describe().Subscriptions)
+	}
+}
+
 // Whoever connects while they are thrown out is thrown out as well.
 func TestDisconnectedWhileConnecting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
