@@ -24,6 +24,7 @@ import (
 
 	"github.com/parleyhq/parley/store"
 	"github.com/parleyhq/parley/store/pebblestore/frames"
+	"github.com/parleyhq/parley/store/pebblestore/walfs"
 )
 
 // Options are how a database is opened; zero values take the defaults.
@@ -113,7 +114,7 @@ func Open(dir string, o Options) (*DB, error) {
 	po.FS, db.watch = vfs.WithDiskHealthChecks(cmp.Or(o.fs, vfs.Default), slowDisk, nil, func(info vfs.DiskSlowInfo) {
 		db.log.Warn("the disk is slow", "info", info.String())
 	})
-	po.FS = &walFS{FS: po.FS, failed: func() bool { return db.failed() != nil }, fail: db.fail, pace: db.pace}
+	po.FS = walfs.Wrap(po.FS, func() bool { return db.failed() != nil }, db.fail, db.pace)
 	if !o.ReadOnly {
 		if err := examine(po.FS, dir, po); err != nil {
 			return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.watch.Close())

@@ -1,4 +1,5 @@
-package pebblestore
+// Package walfs stands between Pebble and the files of its write-ahead logs.
+package walfs
 
 import (
 	"fmt"
@@ -7,17 +8,25 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// walFS notices the first error of a write-ahead log, before Pebble does, and
-// keeps it from Pebble: that would end the process with a panic at the next change of logs.
-// After the error, nothing is written to these logs any more, and Pebble is told
-// that all went well. Nobody else is: fail has been called before, and what is
-// committed from then on is answered with that. So a log on the disk ends where
-// the disk failed, as after a crash.
+// Wrap returns a file system that notices the first error of a write-ahead log,
+// before Pebble does, and keeps it from Pebble: that would end the process with a
+// panic at the next change of logs. After the error, nothing is written to these
+// logs any more, and Pebble is told that all went well. Nobody else may be:
+// fail has been called before, and failed says so from then on, to whoever answers for
+// what is committed. So a log on the disk ends where the disk failed, as after a
+// crash.
+//
+// pace is called before a table is begun, and may wait.
+func Wrap(inner vfs.FS, failed func() bool, fail func(error), pace func()) vfs.FS {
+	return &walFS{FS: inner, failed: failed, fail: fail, pace: pace}
+}
+
 type walFS struct {
 	vfs.FS
 
 	failed func() bool
 	fail   func(error)
+	pace   func()
 }
 
 // Unwrap is described at vfs.FS.
@@ -26,6 +35,9 @@ func (w *walFS) Unwrap() vfs.FS { return w.FS }
 // Create is described at vfs.FS.
 func (w *walFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if !isWAL(name) {
+		if strings.HasSuffix(name, ".sst") {
+			w.pace()
+		}
 		return w.FS.Create(name, category)
 	}
 	f, err := w.FS.Create(name, category)
