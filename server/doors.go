@@ -117,7 +117,7 @@ func mqttDoor(s *Server) door {
 	var packets *mqtt.Server
 	var sockets *websocket.Server
 	s.live.Join(func(m *session.Manager) parley.Transport {
-		packets = mqtt.New(m, mqtt.Config{Redirect: s.cfg.MQTTRedirect, Log: s.log})
+		packets = mqtt.New(m, mqtt.Config{KeepAlive: s.cfg.MQTTKeepAlive, Redirect: s.cfg.MQTTRedirect, Log: s.log})
 		return packets
 	})
 	s.live.Join(func(m *session.Manager) parley.Transport {

@@ -23,6 +23,7 @@ type Config struct {
 	Addr           string         `koanf:"addr"`
 	FrameAddr      string         `koanf:"frame_addr"`
 	MQTTAddr       string         `koanf:"mqtt_addr"`
+	MQTTKeepAlive  time.Duration  `koanf:"mqtt_keep_alive"`
 	MQTTRedirect   string         `koanf:"mqtt_redirect"`
 	Data           string         `koanf:"data"`
 	Node           string         `koanf:"node"`

@@ -42,6 +42,7 @@ func basics() []Setting {
 		{Key: "addr", Doc: "Where to listen, as host:port. `:8080` listens on every network of the machine."},
 		{Key: "frame_addr", Doc: "Where to listen for devices that speak framed TCP, as `:7070`. Not set: nowhere."},
 		{Key: "mqtt_addr", Doc: "Where to listen for MQTT clients, as `:1883`. Not set: nowhere; over WebSocket MQTT is always at `/mqtt`."},
+		{Key: "mqtt_keep_alive", Doc: "The longest keep alive of MQTT 5 clients: those that ask for more, or for none, are told to use it; 0 for what they ask for."},
 		{Key: "mqtt_redirect", Doc: "The server that MQTT 5 clients are told to use while this one shuts down, as `two.example.com:1883`."},
 		{Key: "data", Doc: "The folder for everything that lasts: keys, durable topics, sessions and the community's database. One process at a time uses it."},
 		{Key: "node", Default: "the host's name", Doc: "The name of this process in logs, metrics and answers."},

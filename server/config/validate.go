@@ -123,7 +123,7 @@ func (l *loader) validateNumbers(c Config) {
 			l.problemf(key, "%s: %v is too short: write a time such as 25s", key, d)
 		}
 	}
-	for key, d := range map[string]time.Duration{"limits.idle_timeout": c.Limits.IdleTimeout, "jwt.leeway": c.JWT.Leeway} {
+	for key, d := range map[string]time.Duration{"limits.idle_timeout": c.Limits.IdleTimeout, "jwt.leeway": c.JWT.Leeway, "mqtt_keep_alive": c.MQTTKeepAlive} {
 		if d < 0 {
 			l.problemf(key, "%s: %v: a time cannot be negative", key, d)
 		}

@@ -21,7 +21,7 @@ type client struct {
 	aliases   uint16
 	maximum   uint16        // receive maximum
 	largest   uint32        // maximum packet size; 0: none
-	keepAlive time.Duration // one and a half of what it promised; 0: none
+	keepAlive time.Duration // 0: none
 	expiry    uint32        // seconds, as it asked
 	will      *will
 	known     []string     // topics by the aliases it uses
@@ -40,14 +40,17 @@ type client struct {
 func (cl *client) begin() {
 	cl.heard.Store(time.Now().UnixNano())
 	if cl.keepAlive > 0 {
-		cl.s.wheel.Set(&cl.timer, cl.keepAlive, cl.onTimer)
+		cl.s.wheel.Set(&cl.timer, cl.patience(), cl.onTimer)
 	}
 }
+
+// patience is how long a client may say nothing [MQTT-3.1.2-22].
+func (cl *client) patience() time.Duration { return cl.keepAlive * 3 / 2 }
 
 // onTimer ends a connection on which nothing was heard for one and a half
 // times the keep alive [MQTT-3.1.2-22].
 func (cl *client) onTimer(now time.Time) {
-	left := time.Unix(0, cl.heard.Load()).Add(cl.keepAlive).Sub(now)
+	left := time.Unix(0, cl.heard.Load()).Add(cl.patience()).Sub(now)
 	if left > 0 {
 		cl.s.wheel.Set(&cl.timer, left, cl.onTimer)
 		return

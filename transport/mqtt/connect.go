@@ -28,12 +28,13 @@ const devicePrefix = "mqtt:"
 
 // greeting is a CONNECT that is being answered.
 type greeting struct {
-	client   *client
-	assigned string // client identifier that the client left to us
-	password bool
-	present  bool // there was a session
-	answered chan struct{}
-	once     sync.Once // closes it
+	client    *client
+	assigned  string // client identifier that the client left to us
+	password  bool
+	keepAlive bool // it is ours
+	present   bool // there was a session
+	answered  chan struct{}
+	once      sync.Once // closes it
 }
 
 func (g *greeting) end() { g.once.Do(func() { close(g.answered) }) }
@@ -80,14 +81,19 @@ func (c *conn) read(p *packet.Connect) (*greeting, *parleyv1.Connect, *packet.Er
 		aliases:   uint16(p.Properties.Number(packet.TopicAliasMaximum, 0)),
 		maximum:   uint16(min(p.Properties.Number(packet.ReceiveMaximum, math.MaxUint16), maxFlight)),
 		largest:   p.Properties.Number(packet.MaximumPacketSize, 0),
-		keepAlive: time.Duration(p.KeepAlive) * time.Second * 3 / 2,
+		keepAlive: time.Duration(p.KeepAlive) * time.Second,
 		expiry:    p.Properties.Number(packet.SessionExpiryInterval, 0),
 	}
 	if p.Version == packet.V311 && !p.Clean {
 		cl.expiry = math.MaxUint32
 	}
 	cl.lasting = cl.expiry > 0
-	g := &greeting{client: cl, password: p.HasPassword, answered: make(chan struct{})}
+	limit := c.s.KeepAlive
+	ours := p.Version == packet.V5 && limit > 0 && (cl.keepAlive == 0 || cl.keepAlive > limit)
+	if ours {
+		cl.keepAlive = limit
+	}
+	g := &greeting{client: cl, password: p.HasPassword, keepAlive: ours, answered: make(chan struct{})}
 	id := string(p.ClientID)
 	if id == "" {
 		id = "auto-" + rand.Text()
@@ -150,6 +156,9 @@ func (s *Server) offer(g *greeting, connected *parleyv1.Connected) (p packet.Pro
 	p = p.AppendNumber(packet.TopicAliasMaximum, uint32(s.TopicAliases))
 	if g.assigned != "" {
 		p = p.AppendText(packet.AssignedClientIdentifier, g.assigned)
+	}
+	if g.keepAlive {
+		p = p.AppendNumber(packet.ServerKeepAlive, uint32(g.client.keepAlive/time.Second))
 	}
 	if kept := connected.GetExpirySeconds(); g.client.expiry > 0 && kept > 0 && kept < uint64(g.client.expiry) {
 		p = p.AppendNumber(packet.SessionExpiryInterval, uint32(kept))

@@ -23,7 +23,6 @@ type flow struct {
 	seed    string // of the keys of what the client publishes
 	sown    bool   // the seed is on the disk
 	pending map[uint64]*flight.Arrival
-	why     map[*flight.Arrival]string
 	room    sync.Cond // fewer messages wait for the log
 	waiting []*hub.Delivery
 	bytes   int  // of waiting

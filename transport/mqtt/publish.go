@@ -59,7 +59,7 @@ func (cl *client) accept(f *flow, arrival *flight.Arrival, p *packet.Publish, na
 	}
 	bad := cl.acceptable(p, name)
 	if bad != nil {
-		f.finish(cl, arrival, bad.Reason, bad.Message)
+		f.finish(cl, arrival, bad.Reason)
 		cl.mu.Unlock()
 		return nil //nolint:nilerr // the client is told, and stays
 	}
@@ -130,26 +130,21 @@ func (f *flow) answered(cl *client, r *parleyv1.Reply) {
 	}
 	delete(f.pending, r.GetId())
 	if e := r.GetError(); e != nil {
-		f.finish(cl, arrival, published(e), e.GetMessage())
+		f.finish(cl, arrival, published(e))
 	} else {
-		f.finish(cl, arrival, packet.Success, "")
+		f.finish(cl, arrival, packet.Success)
 	}
 }
 
 // finish answers a message, and those behind it that wait for it; mu is held.
-func (f *flow) finish(cl *client, arrival *flight.Arrival, reason packet.Reason, why string) {
-	if reason.Failed() && why != "" {
-		if f.why == nil {
-			f.why = make(map[*flight.Arrival]string)
-		}
-		f.why[arrival] = why
-	}
+// The answers have no reason strings: clients that are in use take one for a
+// packet of the wrong length.
+func (f *flow) finish(cl *client, arrival *flight.Arrival, reason packet.Reason) {
 	for _, a := range f.state.Answer(arrival, byte(reason)) {
-		ack := packet.Ack{Kind: packet.PUBACK, ID: a.ID, Reason: packet.Reason(a.Reason), Properties: cl.explain(nil, f.why[a])}
+		ack := packet.Ack{Kind: packet.PUBACK, ID: a.ID, Reason: packet.Reason(a.Reason)}
 		if a.QoS == 2 {
 			ack.Kind = packet.PUBREC
 		}
-		delete(f.why, a)
 		cl.say(&ack)
 	}
 	f.room.Broadcast()

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,9 @@ type Config struct {
 	// TopicAliases is how many aliases a client may use: 64. As many are used
 	// towards a client that allows it.
 	TopicAliases uint16
+	// KeepAlive is the longest keep alive of clients: those of MQTT 5 that ask
+	// for more, or for none, are told to use it. 0: what they ask for.
+	KeepAlive time.Duration
 	// Redirect is the server that clients of MQTT 5 are told to use while this
 	// one is shutting down, such as other.example.com:1883; "" for none.
 	Redirect string
@@ -81,6 +85,7 @@ func New(m *session.Manager, c Config) *Server { return newServer(m, c, evloop.C
 func newServer(m *session.Manager, c Config, lines evloop.Config) *Server {
 	c.ReceiveMaximum = cmp.Or(c.ReceiveMaximum, 128)
 	c.TopicAliases = cmp.Or(c.TopicAliases, 64)
+	c.KeepAlive = min(c.KeepAlive, math.MaxUint16*time.Second)
 	c.Log = cmp.Or(c.Log, slog.Default())
 	s := &Server{Config: c, sessions: m, limits: m.Limits, lines: evloop.New(lines), wheel: wheel.New(tick), frames: newFrames()}
 	s.batches.New = func() any { return new([1]protocol.Incoming) }
