@@ -32,16 +32,10 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info
 	o := &out{st: st, w: w, control: http.NewResponseController(w)}
 	st.attach(o.control.SetWriteDeadline)
 	_ = o.control.SetReadDeadline(time.Time{}) // where there is none, nothing has to be undone
-	buf, _ := s.buffers.Get().(*[]byte)
-	o.buf = (*buf)[:0]
 	o.start(r, a)
 	if err := o.run(r.Context()); errors.Is(err, os.ErrDeadlineExceeded) {
 		stalled := protocol.SlowConsumer
 		st.end.CompareAndSwap(nil, &stalled)
-	}
-	if cap(o.buf) <= 2*flushAt {
-		*buf = o.buf
-		s.buffers.Put(buf)
 	}
 	return nil
 }
@@ -114,7 +108,8 @@ type out struct {
 	st      *stream
 	w       http.ResponseWriter
 	control *http.ResponseController
-	buf     []byte
+	buf     []byte  // nil while there is nothing to write
+	pooled  *[]byte // what buf is of
 	ask     *ask
 	at      *cursor
 	due     time.Time // of the next comment
@@ -131,6 +126,7 @@ func (o *out) start(r *http.Request, a *ask) {
 	o.ask, o.at, o.rebased = a, at, time.Now()
 	o.missed = replay{topics: o.st.s.sessions.PubSub, ask: a, at: at, emit: o.event}
 	eventHeaders(o.w, r)
+	o.begin()
 	o.buf = appendRetry(o.buf, spread(retry, retrySpread))
 	o.id()
 	o.buf = appendEvent(o.buf, &parleyv1.Reply{Reply: &parleyv1.Reply_Connected{Connected: &parleyv1.Connected{
@@ -207,6 +203,7 @@ func (o *out) comment() error {
 	if time.Now().Before(o.due) {
 		return nil
 	}
+	o.begin()
 	o.buf = append(o.buf, ":\n\n"...)
 	return o.flush()
 }
@@ -226,6 +223,7 @@ func (o *out) crowd(ctx context.Context) (mark uint64, ok bool) {
 
 // event adds one item to what is to be sent.
 func (o *out) event(it item) error {
+	o.begin()
 	if o.ask.moves(o.at, it) {
 		o.id()
 	}
@@ -257,6 +255,15 @@ func (o *out) events(items []item) error {
 	return nil
 }
 
+// begin takes a buffer, which flush gives back: most streams are quiet.
+func (o *out) begin() {
+	if o.pooled != nil {
+		return
+	}
+	o.pooled, _ = o.st.s.buffers.Get().(*[]byte)
+	o.buf = (*o.pooled)[:0]
+}
+
 // flush sends what was gathered.
 func (o *out) flush() error {
 	if len(o.buf) == 0 {
@@ -270,7 +277,11 @@ func (o *out) flush() error {
 	if err != nil {
 		return err
 	}
-	o.buf = o.buf[:0]
+	if cap(o.buf) <= 2*flushAt {
+		*o.pooled = o.buf
+		o.st.s.buffers.Put(o.pooled)
+	}
+	o.buf, o.pooled = nil, nil
 	o.due = time.Now().Add(spread(quiet, quietSpread))
 	return o.control.Flush()
 }
