@@ -16,7 +16,8 @@ func greet(t *testing.T, s *parleytest.Server, user, connect string) (*wire, *pa
 	t.Helper()
 	w := dial(t, handshake(s, user))
 	w.text(fmt.Sprintf(`{"id":1,"connect":{%s}}`, connect))
-	return w, w.reply()
+	answer := w.reply()
+	return w, answer
 }
 
 // ask sends a command and returns its answer; what comes before is passed over.
