@@ -24,9 +24,11 @@ const (
 	// groupWindow is how far a group may be ahead of the oldest message that is
 	// not dealt with.
 	groupWindow = 4096
-	// groupSave is how soon it is stored how far a group has got, groupLinger how
-	// long it stays in memory without members, groupExpiry in the store.
+	// groupSave is how soon it is stored how far a group has got, groupTouch how
+	// often that it is there. groupLinger is how long it stays in memory without
+	// members, groupExpiry in the store.
 	groupSave   = 200 * time.Millisecond
+	groupTouch  = time.Hour
 	groupLinger = time.Minute
 	groupExpiry = 7 * 24 * time.Hour
 )
@@ -63,7 +65,8 @@ type consumers struct {
 	feeds  map[*Feed]struct{} // of members
 	wake   func()             // of the source, which waits for room
 	queued bool               // known to the readers
-	saving *time.Timer
+	saver  *time.Timer
+	soon   bool // it is to save soon
 	ended  bool
 }
 
@@ -184,6 +187,9 @@ func (c *consumers) open(ctx context.Context) error {
 		return err
 	}
 	c.source.Start()
+	c.mu.Lock()
+	c.saver = time.AfterFunc(groupTouch, c.save)
+	c.mu.Unlock()
 	c.save()
 	return nil
 }
@@ -291,8 +297,9 @@ func (c *consumers) turn() bool {
 	if c.group.Room() {
 		wake, c.wake = c.wake, nil
 	}
-	if c.saving == nil && !c.ended {
-		c.saving = time.AfterFunc(groupSave, c.save)
+	if c.saver != nil && !c.soon && !c.ended {
+		c.soon = true
+		c.saver.Reset(groupSave)
 	}
 	c.mu.Unlock()
 	for name, at := range done {
@@ -350,7 +357,10 @@ func (c *consumers) bury(d group.Dead) {
 func (c *consumers) save() {
 	at := c.source.Saved()
 	c.mu.Lock()
-	c.saving = nil
+	c.soon = false
+	if !c.ended {
+		c.saver.Reset(groupTouch)
+	}
 	list := c.group.Changed(c.key)
 	c.group.Forget(func(name string) bool {
 		_, known := at.Acked[name]
@@ -376,8 +386,8 @@ func (c *consumers) end() {
 		return
 	}
 	c.ended = true
-	if c.saving != nil {
-		c.saving.Stop()
+	if c.saver != nil {
+		c.saver.Stop()
 	}
 	c.mu.Unlock()
 	c.source.Close()

@@ -2,17 +2,20 @@ package pubsub_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/parleyhq/parley/auth"
 	"github.com/parleyhq/parley/broker/localbroker"
 	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/store/memorystore"
 	"github.com/parleyhq/parley/store/pebblestore"
 	"github.com/parleyhq/parley/topic"
 )
@@ -245,4 +248,51 @@ func (c *closet) open() {
 	for _, f := range wake {
 		f()
 	}
+}
+
+// A group that nobody was in for more than a week begins anew; one whose
+// members had nothing to do for that long does not.
+func TestGroupsExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kept, engine := memorystore.New(memorystore.Limits{}), localbroker.New(localbroker.Limits{})
+		settings := pubsub.Settings{History: 1000, HistoryAge: 1000 * time.Hour}
+		s, err := pubsub.New(pubsub.Config{
+			Broker: engine, Authorizer: auth.AuthorizerFunc(allowAll), Default: &settings,
+			Groups: kept.Groups(), Log: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		if err := s.Start(ctx, nobody{}); err != nil {
+			t.Fatal(err)
+		}
+		day := 24 * time.Hour
+		ann, feed := member(t, s, "$share/g/a")
+		<-time.NewTimer(8 * day).C
+		publish(t, s, "a", "1")
+		synctest.Wait()
+		feed.Close()
+		<-time.NewTimer(6 * day).C
+		publish(t, s, "a", "2")
+		bob, feed := member(t, s, "$share/g/a")
+		synctest.Wait()
+		if got := payloads(bob.all()); !slices.Equal(got, []string{"1", "2"}) || len(ann.all()) != 1 {
+			t.Errorf("after six days came %q", got)
+		}
+		feed.Close()
+		<-time.NewTimer(8 * day).C
+		publish(t, s, "a", "3")
+		cid, feed := member(t, s, "$share/g/a")
+		synctest.Wait()
+		if got := payloads(cid.all()); len(got) != 0 {
+			t.Errorf("after eight days came %q", got)
+		}
+		feed.Close()
+		stop()
+		s.Wait()
+		if err := errors.Join(engine.Close(t.Context()), kept.Close(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
 }
