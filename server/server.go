@@ -139,7 +139,7 @@ func liveOptions(c config.Config, durable bool) []parley.Option {
 			Calls: c.Limits.Calls, ConnectionsNode: c.Limits.Connections, ConnectionsUser: c.Limits.ConnectionsPerUser,
 			ConnectionsOneIP: c.Limits.ConnectionsPerAddress, ConnectTimeout: c.Limits.ConnectTimeout,
 			AcceptRate: orNone(c.Limits.AcceptRate), AcceptRateOneIP: orNone(c.Limits.AcceptRatePerAddress),
-			IdleTimeout: c.Limits.IdleTimeout, ResumeWindow: c.Limits.ResumeWindow,
+			IdleTimeout: c.Limits.IdleTimeout, ResumeWindow: c.Limits.ResumeWindow, SessionExpiry: c.Limits.SessionExpiry,
 		}),
 	}
 	if c.Anonymous {

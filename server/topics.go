@@ -43,7 +43,7 @@ func topicSettings(t config.Topic) parley.TopicSettings {
 	}
 	return parley.TopicSettings{
 		History: t.History, HistoryAge: age, HistoryBytes: t.HistoryBytes, Durable: t.Durable, Sync: t.Sync,
-		KeyWindow: cmp.Or(t.KeyWindow, max(age, defaultHistoryAge)), Keys: t.Keys, NoPresence: t.NoPresence,
+		KeyWindow: cmp.Or(t.KeyWindow, max(age, defaultHistoryAge)), Keys: t.Keys, Receipts: t.Receipts, NoPresence: t.NoPresence,
 		Pressure: t.Pressure, SampleEvery: t.SampleEvery, PressureKey: t.PressureKey, BatchDelay: t.BatchDelay, BatchBytes: t.BatchBytes,
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/pubsub/receipts"
 	"github.com/parleyhq/parley/session"
 )
 
@@ -92,6 +93,7 @@ type Limits struct {
 	ConnectTimeout        time.Duration `koanf:"connect_timeout"`
 	IdleTimeout           time.Duration `koanf:"idle_timeout"`
 	ResumeWindow          time.Duration `koanf:"resume_window"`
+	SessionExpiry         time.Duration `koanf:"session_expiry"`
 }
 
 // Shutdown is how the server ends.
@@ -109,6 +111,7 @@ type Topic struct {
 	Sync         pubsub.Sync   `koanf:"sync"`
 	KeyWindow    time.Duration `koanf:"key_window"`
 	Keys         int           `koanf:"keys"`
+	Receipts     receipts.Mode `koanf:"receipts"`
 	NoPresence   bool          `koanf:"no_presence"`
 	Pressure     hub.Pressure  `koanf:"pressure"`
 	SampleEvery  time.Duration `koanf:"sample_every"`
@@ -146,7 +149,7 @@ func Defaults() Config {
 		Compression: Compression{MinBytes: 512},
 		Limits: Limits{
 			MessageBytes: 64 << 10, QueueBytes: 1 << 20, Subscriptions: 1000, Calls: 16,
-			ConnectionsPerUser: 100, AcceptRate: 20_000, AcceptRatePerAddress: 5_000, ConnectTimeout: 5 * time.Second, ResumeWindow: 2 * time.Minute,
+			ConnectionsPerUser: 100, AcceptRate: 20_000, AcceptRatePerAddress: 5_000, ConnectTimeout: 5 * time.Second, ResumeWindow: 2 * time.Minute, SessionExpiry: 7 * 24 * time.Hour,
 		},
 		Shutdown: Shutdown{Timeout: 30 * time.Second},
 	}

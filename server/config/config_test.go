@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/parleyhq/parley/pubsub/receipts"
 )
 
 func load(t *testing.T, yaml string, environ []string, flags map[string]string) (Config, error) {
@@ -54,6 +56,16 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+func TestReceipts(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]receipts.Mode{"auto": receipts.Auto, "counts": receipts.Counts, "none": receipts.None, "true": receipts.Auto} {
+		cfg, err := load(t, "topics:\n  - {pattern: a, receipts: "+text+"}\n", nil, nil)
+		if err != nil || cfg.Topics[0].Receipts != want {
+			t.Errorf("%s: %+v, %v", text, cfg.Topics, err)
+		}
+	}
+}
+
 func TestProblemsNameTheirPlace(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("s", 40)
@@ -93,6 +105,8 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 		{"durable in memory", "broker: 'memory:'\ntopics:\n  - pattern: a\n    history: 5\n    durable: true\n", "", nil, []string{"p.yaml:5", "broker memory:"}},
 		{"durable without history", "topics:\n  - pattern: a\n    durable: true\n", "", nil, []string{"p.yaml:3", "set history"}},
 		{"sync of nothing", "topics:\n  - pattern: a\n    sync: never\n", "", nil, []string{"p.yaml:3", "set durable: true"}},
+		{"no such receipts", "topics:\n  - pattern: a\n    receipts: everybody\n", "", nil, []string{"p.yaml:3", "none, auto, who, counts"}},
+		{"a session is kept for no time", "limits:\n  session_expiry: 1ms\n", "", nil, []string{"p.yaml:2", "too short"}},
 		{"no way to sync", "topics:\n  - pattern: a\n    sync: sometimes\n", "", nil, []string{"p.yaml:3", "always, interval, never"}},
 		{"order of lines", "shutdown: {timeout: 0s}\n\n\n\n\n\n\n\nnode: a b\naddr: x\n", "", nil, []string{"p.yaml:1", "shutdown", "p.yaml:9", "node", "p.yaml:10", "addr"}},
 	}

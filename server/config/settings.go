@@ -88,6 +88,7 @@ func details() []Setting {
 		{Key: "limits.connect_timeout", Doc: "How long a connection may take to say who it is."},
 		{Key: "limits.idle_timeout", Doc: "Close connections that say nothing but pong for this long; 0 for never."},
 		{Key: "limits.resume_window", Doc: "How long after losing its connection a client can take its session up again."},
+		{Key: "limits.session_expiry", Doc: "The longest a session is kept without a connection, and how long that of a named device with subscriptions at QoS 1 is kept."},
 		{Key: "shutdown.timeout", Doc: "How long the server may take to end before what is left is cut off."},
 		{Key: "topics", Default: defaultTopics, Doc: "How topics behave; the most specific pattern decides.", Items: []Setting{
 			{Key: "pattern", Doc: "A topic filter such as `public/#`."},
@@ -100,6 +101,8 @@ func details() []Setting {
 				"What is not on the disk is lost when the process is killed or the power is cut."},
 			{Key: "key_window", Doc: "How long the key of a publish is remembered, so that a repeat of it is stored once; `history_age` unless set, and at least `5m`."},
 			{Key: "keys", Doc: "For how many publishes of a topic at most; 10000 unless set."},
+			{Key: "receipts", Doc: "What the people on a topic are told about how far the others have got: `none` (the default); `auto`: who, up to 100 people, " +
+				"then how many, up to 1,000, then nothing; `who`: names up to 1,000; `counts`: no names."},
 			{Key: "no_presence", Doc: "`true`: nobody can ask who is there. Worth it for topics with very many receivers."},
 			{Key: "pressure", Doc: "What happens to messages for a receiver that does not take them as fast as they come: " +
 				"`disconnect` (the default) ends its connection when its queue is full; `drop-oldest` gives up the oldest that wait; " +

@@ -117,7 +117,8 @@ func (l *loader) validateNumbers(c Config) {
 		}
 	}
 	for key, d := range map[string]time.Duration{
-		"limits.connect_timeout": c.Limits.ConnectTimeout, "limits.resume_window": c.Limits.ResumeWindow, "shutdown.timeout": c.Shutdown.Timeout,
+		"limits.connect_timeout": c.Limits.ConnectTimeout, "limits.resume_window": c.Limits.ResumeWindow, "limits.session_expiry": c.Limits.SessionExpiry,
+		"shutdown.timeout": c.Shutdown.Timeout,
 	} {
 		if d < 100*time.Millisecond {
 			l.problemf(key, "%s: %v is too short: write a time such as 25s", key, d)
