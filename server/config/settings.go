@@ -101,8 +101,8 @@ func details() []Setting {
 				"What is not on the disk is lost when the process is killed or the power is cut."},
 			{Key: "key_window", Doc: "How long the key of a publish is remembered, so that a repeat of it is stored once; `history_age` unless set, and at least `5m`."},
 			{Key: "keys", Doc: "For how many publishes of a topic at most; 10000 unless set."},
-			{Key: "receipts", Doc: "What the people on a topic are told about how far the others have got: `none` (the default); `auto`: who, up to 100 people, " +
-				"then how many, up to 1,000, then nothing; `who`: names up to 1,000; `counts`: no names."},
+			{Key: "receipts", Doc: "What the people on a topic are told about how far the others have got: `none` (the default); " +
+				"`auto`: who, up to 100 people, then how many, up to 1,000, then nothing; `who`: names up to 1,000; `counts`: no names."},
 			{Key: "no_presence", Doc: "`true`: nobody can ask who is there. Worth it for topics with very many receivers."},
 			{Key: "pressure", Doc: "What happens to messages for a receiver that does not take them as fast as they come: " +
 				"`disconnect` (the default) ends its connection when its queue is full; `drop-oldest` gives up the oldest that wait; " +
