@@ -197,14 +197,21 @@ func BenchmarkAgainstBare(b *testing.B) {
 	var seq atomic.Uint64
 	value := make([]byte, size)
 	o := broker.Options{History: 1_000_000, HistoryAge: 1 << 50, Durability: broker.SyncAlways}
+	var names [writers]string
+	var answers [writers]chan error
+	var done [writers]func(broker.Result, error)
+	for w := range writers {
+		names[w], answers[w] = fmt.Sprint("t/", w), make(chan error, 1)
+		done[w] = func(_ broker.Result, err error) { answers[w] <- err }
+	}
 	for b.Loop() {
 		turn(&bare, &cpuBare, func(int, int) error {
 			return db.Set(binary.BigEndian.AppendUint64(nil, seq.Add(1)), value, pebble.Sync)
 		})
 		turn(&ours, &cpuOurs, func(w, _ int) error {
-			m := &message.Message{ID: "01JD0000000000000000000000", Topic: fmt.Sprint("t/", w), Type: "t", From: "ada", Payload: value, Time: 1_800_000_000_000}
-			_, err := broker.Publish(b.Context(), e, m, o)
-			return err
+			m := &message.Message{ID: "01JD0000000000000000000000", Topic: names[w], Type: "t", From: "ada", Payload: value, Time: 1_800_000_000_000}
+			e.Publish(m, o, done[w])
+			return <-answers[w]
 		})
 	}
 	n := float64(b.N) * writers * 200
