@@ -149,7 +149,8 @@ func Defaults() Config {
 		Compression: Compression{MinBytes: 512},
 		Limits: Limits{
 			MessageBytes: 64 << 10, QueueBytes: 1 << 20, Subscriptions: 1000, Calls: 16,
-			ConnectionsPerUser: 100, AcceptRate: 20_000, AcceptRatePerAddress: 5_000, ConnectTimeout: 5 * time.Second, ResumeWindow: 2 * time.Minute, SessionExpiry: 7 * 24 * time.Hour,
+			ConnectionsPerUser: 100, AcceptRate: 20_000, AcceptRatePerAddress: 5_000, ConnectTimeout: 5 * time.Second,
+			ResumeWindow: 2 * time.Minute, SessionExpiry: 7 * 24 * time.Hour,
 		},
 		Shutdown: Shutdown{Timeout: 30 * time.Second},
 	}

@@ -88,7 +88,8 @@ func details() []Setting {
 		{Key: "limits.connect_timeout", Doc: "How long a connection may take to say who it is."},
 		{Key: "limits.idle_timeout", Doc: "Close connections that say nothing but pong for this long; 0 for never."},
 		{Key: "limits.resume_window", Doc: "How long after losing its connection a client can take its session up again."},
-		{Key: "limits.session_expiry", Doc: "The longest a session is kept without a connection, and how long that of a named device with subscriptions at QoS 1 is kept."},
+		{Key: "limits.session_expiry", Doc: "The longest a session is kept without a connection, " +
+			"and how long that of a named device with subscriptions at QoS 1 is kept."},
 		{Key: "shutdown.timeout", Doc: "How long the server may take to end before what is left is cut off."},
 		{Key: "topics", Default: defaultTopics, Doc: "How topics behave; the most specific pattern decides.", Items: []Setting{
 			{Key: "pattern", Doc: "A topic filter such as `public/#`."},
