@@ -34,6 +34,9 @@ func NewRecent(room int64) *Recent {
 	return &Recent{room: room, topics: make(map[string]*linked.Element)}
 }
 
+// runCost is about what a run takes without its deliveries.
+const runCost = 256
+
 // cost is about what a delivery takes with its message and two encodings.
 func cost(d *Delivery) int64 { return 200 + 3*int64(d.Message.Size()) }
 
@@ -81,7 +84,8 @@ func (r *Recent) Add(topic, epoch string, after, to uint64, part []*Delivery) {
 		if e != nil {
 			r.remove(e)
 		}
-		e = r.order.PushFront(&run{topic: topic, epoch: epoch, after: after, to: after})
+		e = r.order.PushFront(&run{topic: topic, epoch: epoch, after: after, to: after, bytes: runCost})
+		r.bytes += runCost
 		r.topics[topic] = e
 		r.held.Add(1)
 	}

@@ -1,12 +1,17 @@
 package pubsub_test
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/parleyhq/parley/broker"
+	"github.com/parleyhq/parley/broker/localbroker"
 	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/message"
 	"github.com/parleyhq/parley/pubsub"
@@ -229,5 +234,76 @@ func TestTheLaterOfSinceAndSaved(t *testing.T) {
 			Filter: "a", QoS: 2, Since: &message.Position{Epoch: at.Epoch, Seq: tc.since}, Saved: &saved, Receiver: in,
 		})
 		upTo(t, in, "a", tc.want, 10)
+	}
+}
+
+// counting is an engine that counts how often messages are read.
+type counting struct {
+	*localbroker.Broker
+
+	reads atomic.Int64
+}
+
+// History counts, and reads.
+func (c *counting) History(ctx context.Context, name topic.Name, q broker.Query) (broker.Page, error) {
+	if q.Limit > 0 {
+		c.reads.Add(1)
+	}
+	return c.Broker.History(ctx, name, q)
+}
+
+// encoding is an encoder that counts.
+type encoding struct{ n *atomic.Int64 }
+
+func (encoding) Slot() int { return 0 }
+
+func (e encoding) Encode(*hub.Delivery) []byte {
+	e.n.Add(1)
+	return []byte{}
+}
+
+// What many have missed is read and encoded once for all of them, also what is
+// published while they come back, and they all get it.
+func TestWhatManyHaveMissedIsReadOnce(t *testing.T) {
+	const sessions, missed = 500, 150
+	var engine *counting
+	s := serve(t, short(1000), func(b broker.Broker) broker.Broker {
+		local, ok := b.(*localbroker.Broker)
+		if !ok {
+			t.Fatal("another engine")
+		}
+		engine = &counting{Broker: local}
+		return engine
+	})
+	var at message.Position
+	for range missed {
+		at = publish(t, s, "a", "x")
+	}
+	var encoded atomic.Int64
+	var back sync.WaitGroup
+	receivers := make([]*inbox, sessions)
+	for i := range receivers {
+		receivers[i] = newInbox()
+		back.Go(func() {
+			open(t, s, pubsub.Request{Filter: "a", Since: &message.Position{Epoch: at.Epoch}, Receiver: receivers[i]})
+			if i%50 == 0 {
+				publish(t, s, "a", "more")
+			}
+		})
+	}
+	back.Wait()
+	last := publish(t, s, "a", "last")
+	for _, in := range receivers {
+		upTo(t, in, "a", 0, last.Seq)
+		for _, d := range in.all() {
+			d.Frame(encoding{&encoded})
+		}
+	}
+	// What is published while a receiver is live and for the cache is two deliveries.
+	if n := encoded.Load(); n > missed+2*(sessions/50+1) {
+		t.Errorf("%d messages were encoded %d times", last.Seq, n)
+	}
+	if n := engine.reads.Load(); n > sessions/10 {
+		t.Errorf("%d sessions read %d times", sessions, n)
 	}
 }

@@ -126,7 +126,7 @@ func (s *Service) read(ctx context.Context, name topic.Name, q broker.Query, wan
 	if !ok {
 		return s.readLog(ctx, name, q.Epoch, p)
 	}
-	p.List, p.More = unexpired(part), to < at.Position.Seq
+	p.List, p.More, p.To = unexpired(part), to < at.Position.Seq, to
 	return p, nil
 }
 
@@ -142,18 +142,21 @@ func (s *Service) readLog(ctx context.Context, name topic.Name, asked string, p 
 		if err != nil {
 			return flow.Page{}, err
 		}
-		out := flow.Page{Position: kept.Position, After: p.After, More: kept.More, List: make([]*hub.Delivery, len(kept.Messages))}
-		for i, m := range kept.Messages {
-			out.List[i] = &hub.Delivery{Message: m, Kept: true, Shape: s.again}
+		out := flow.Page{Position: kept.Position, After: p.After, More: kept.More, To: kept.Position.Seq}
+		for _, m := range kept.Messages {
+			out.List = append(out.List, &hub.Delivery{Message: m, Kept: true, Shape: s.again})
 		}
-		to := kept.Position.Seq
-		if kept.More {
-			to = kept.Messages[len(kept.Messages)-1].Seq
+		if n := len(kept.Messages); kept.More && n > 0 {
+			out.To = kept.Messages[n-1].Seq
 		}
-		if kept.Gap { // it was trimmed a moment ago
+		switch {
+		case !kept.Gap:
+			s.recent.Add(string(name), kept.Position.Epoch, p.After, out.To, out.List)
+		case key.epoch != kept.Position.Epoch: // it began anew a moment ago
+			out.After = 0
+			fallthrough
+		default:
 			out.Gap = gapOf(name, kept.Position)
-		} else {
-			s.recent.Add(string(name), kept.Position.Epoch, p.After, to, out.List)
 		}
 		return out, nil
 	})

@@ -395,6 +395,7 @@ type Page struct {
 	List     []*hub.Delivery
 	Position message.Position // the newest of the topic; List ends there unless More
 	More     bool
+	To       uint64        // with More: up to where List is complete
 	Gap      *hub.Delivery // says that messages before List are lost; nil when none are
 }
 
@@ -418,6 +419,7 @@ func (w *Flow) Page(p Page, to Taker) {
 		}
 	}
 	if p.More {
+		l.sent = max(l.sent, p.To)
 		return
 	}
 	l.sent = max(l.sent, p.Position.Seq)
