@@ -41,9 +41,15 @@ const requestIDHeader = "X-Request-ID"
 // that came along is not believed here, at the edge: whoever reads the log must
 // be able to rely on it being one request.
 func identifyRequest(c *gin.Context) {
-	id := rand.Text()[:16]
+	id := newRequestID()
 	c.Request.Header.Set(requestIDHeader, id)
 	c.Header(requestIDHeader, id)
+}
+
+func newRequestID() string { return rand.Text()[:16] }
+
+func tookMS(took time.Duration) slog.Attr {
+	return slog.Float64("took_ms", float64(took.Microseconds())/1000)
 }
 
 // statusOf is how a request was answered. Gin does not see what is written once a
@@ -76,7 +82,7 @@ func logRequest(log *slog.Logger) gin.HandlerFunc {
 			slog.String("method", c.Request.Method),
 			slog.String("path", c.Request.URL.Path),
 			slog.Int("status", statusOf(c)),
-			slog.Float64("took_ms", float64(time.Since(started).Microseconds())/1000),
+			tookMS(time.Since(started)),
 			slog.String("address", c.ClientIP()),
 		}
 		if id, ok := parley.IdentityFrom(c); ok {

@@ -23,14 +23,18 @@ func newRegistry(node string) *prometheus.Registry {
 	return r
 }
 
-// measure times every request by its route. Routes are few and known, so what a
-// stranger asks for cannot grow the metric.
-func measure(r prometheus.Registerer) gin.HandlerFunc {
+func newRequestSeconds(r prometheus.Registerer) *prometheus.HistogramVec {
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "parley_http_request_duration_seconds", Help: "Time to answer HTTP requests; for WebSockets, the handshake.",
 		Buckets: []float64{.001, .005, .02, .1, .5, 2, 10},
 	}, []string{"route", "code"})
 	r.MustRegister(seconds)
+	return seconds
+}
+
+// measure times every request by its route. Routes are few and known, so what a
+// stranger asks for cannot grow the metric.
+func measure(seconds *prometheus.HistogramVec) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		started := time.Now()
 		c.Next()

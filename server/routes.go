@@ -37,7 +37,8 @@ func (s *Server) routes(registry *prometheus.Registry) (http.Handler, error) {
 	if err := r.SetTrustedProxies(proxies); err != nil {
 		return nil, fmt.Errorf("trusted_proxies: %w", err)
 	}
-	r.Use(identifyRequest, logRequest(s.log), measure(registry), recoverPanic(s.log))
+	s.requests = newRequestSeconds(registry)
+	r.Use(identifyRequest, logRequest(s.log), measure(s.requests), recoverPanic(s.log))
 	r.Use(func(c *gin.Context) { c.Header("X-Content-Type-Options", "nosniff") })
 
 	identify := func(*gin.Context) {}

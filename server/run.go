@@ -52,7 +52,8 @@ func newHTTP(handler http.Handler, log *slog.Logger) *http.Server {
 // everything that went wrong.
 func (s *Server) Run(ctx, force context.Context) error {
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
+	front := s.front(s.listener)
+	go func() { served <- s.http.Serve(front) }()
 	broken := make(chan error, len(s.ports))
 	s.servePorts(broken)
 	s.banner()

@@ -42,6 +42,7 @@ type Server struct {
 	first    community.FirstStart
 	health   *health
 	http     *http.Server
+	requests *prometheus.HistogramVec // seconds, by route and code
 	lock     *datadir.Lock
 
 	doors     []door

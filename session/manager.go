@@ -160,6 +160,19 @@ func (m *Manager) Admit(address string) error {
 	return nil
 }
 
+// TryAdmit is Admit for who asks again, with Admit, when the answer is no: only
+// then is it counted as a refusal.
+func (m *Manager) TryAdmit(address string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.refusal(address) != nil {
+		return false
+	}
+	m.admitted++
+	m.addresses[address]++
+	return true
+}
+
 // refusal tells why a connection from address cannot be let in; nil when it
 // can. mu is held.
 func (m *Manager) refusal(address string) *protocol.Error {

@@ -25,6 +25,7 @@ const (
 	held                  // what is queued waits for more of it
 	asked                 // the loop tells when the socket takes more
 	promised              // who queued it calls Flush
+	tentative             // it is not known yet what it is
 )
 
 // Conn is one connection. Embed it, and hand it to Group.Attach; it must not

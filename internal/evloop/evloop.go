@@ -112,6 +112,11 @@ type Group struct {
 type poller interface {
 	// adopt takes nc over, if it can; else it leaves it as it is.
 	adopt(c *Conn, nc *net.TCPConn) bool
+	// take is adopt for a bare socket, and give takes it off again.
+	take(c *Conn, s Socket) bool
+	give(c *Conn) Socket
+	// each calls f with every connection.
+	each(f func(c *Conn))
 	written() uint64
 	close()
 }
@@ -134,26 +139,40 @@ func New(cfg Config) *Group {
 // over. c may be written to at once; h is called after Start. The error is
 // ErrClosed, and nc is still the caller's then.
 func (g *Group) Attach(c *Conn, nc net.Conn, h Handler) error {
-	g.mu.Lock()
-	if g.closed {
-		g.mu.Unlock()
-		return ErrClosed
-	}
-	if g.cancel == nil {
-		g.start()
-	}
 	tcp, ok := nc.(*net.TCPConn)
-	if ok && g.native == nil && !g.cfg.Portable {
-		g.native = newPoller(g)
+	native, err := g.enter(ok)
+	if err != nil {
+		return err
 	}
-	native := g.native
-	g.conns.Add(1)
-	g.mu.Unlock()
 	c.handler = h
 	if !ok || native == nil || !native.adopt(c, tcp) {
 		c.driver = &stream{g: g, nc: nc, settled: make(chan struct{}, 1)}
 	}
 	return nil
+}
+
+// enter counts a connection more, and returns the poller, nil without one. tcp
+// is whether it is wanted.
+func (g *Group) enter(tcp bool) (poller, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil, ErrClosed
+	}
+	if g.cancel == nil {
+		g.start()
+	}
+	if tcp && g.native == nil && !g.cfg.Portable {
+		g.native = newPoller(g)
+	}
+	g.conns.Add(1)
+	return g.native, nil
+}
+
+func (g *Group) isClosed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed
 }
 
 // beat counts short stretches of time, roughly that of waking a flusher a few
@@ -180,11 +199,16 @@ func (g *Group) Written() uint64 {
 }
 
 // Close refuses new connections, waits until all have ended, and stops what
-// runs for them. It ends none itself. It may be called twice.
+// runs for them. It ends none itself but those that are tentative (Adopt). It
+// may be called twice.
 func (g *Group) Close() {
 	g.mu.Lock()
 	g.closed = true
+	native := g.native
 	g.mu.Unlock()
+	if native != nil {
+		native.each((*Conn).abortTentative)
+	}
 	g.conns.Wait()
 	g.stopped.Do(func() {
 		if g.cancel == nil {

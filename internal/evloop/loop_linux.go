@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -102,13 +103,43 @@ func (e *epoll) adopt(c *Conn, tcp *net.TCPConn) bool {
 	if err != nil || fd < 0 {
 		return false
 	}
-	l := e.loops[int(e.next.Add(1))%len(e.loops)]
-	if !l.add(c, fd) {
+	if !e.take(c, Socket{fd}) {
 		_ = unix.Close(fd)
 		return false
 	}
 	_ = tcp.Close() // the connection lives on in fd
 	return true
+}
+
+// take is described at poller.
+func (e *epoll) take(c *Conn, s Socket) bool {
+	return e.loops[int(e.next.Add(1))%len(e.loops)].add(c, s.fd)
+}
+
+// give is described at poller. Nothing is reported of the descriptor from then
+// on, as it would be if it were only closed while net has another of it.
+func (e *epoll) give(c *Conn) Socket {
+	l, ok := c.driver.(*loop)
+	if !ok {
+		return Socket{-1} // the caller detaches connections of the loops only
+	}
+	l.forget(c.slot)
+	_ = unix.EpollCtl(l.fd, unix.EPOLL_CTL_DEL, int(c.fd), nil) // it is there
+	return Socket{int(c.fd)}
+}
+
+// each is described at poller.
+func (e *epoll) each(f func(c *Conn)) {
+	for _, l := range e.loops {
+		l.slots.Lock()
+		all := slices.Clone(l.table)
+		l.slots.Unlock()
+		for _, c := range all {
+			if c != nil {
+				f(c)
+			}
+		}
+	}
 }
 
 // What is asked of a connection's descriptor, edge-triggered. That the socket

@@ -101,7 +101,7 @@ func (c *Conn) takeEarly() []byte {
 }
 
 // deliver hands data to the handler, and notes what it, or reading, said. It
-// reports true when the connection is closed.
+// reports true when the connection is closed, or detached.
 func (c *Conn) deliver(data []byte, err error) bool {
 	var bad error
 	if len(data) > 0 && !c.ignores() {
@@ -109,6 +109,9 @@ func (c *Conn) deliver(data []byte, err error) bool {
 	}
 	if bad == nil && err == nil {
 		return c.close()
+	}
+	if errors.Is(bad, ErrDetached) {
+		return true
 	}
 	c.mu.Lock()
 	if bad != nil {

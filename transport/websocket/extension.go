@@ -2,7 +2,6 @@ package websocket
 
 import (
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -24,8 +23,8 @@ type deal struct {
 // over all others (RFC 7692 §5.1, §7); extensions that we do not know are none
 // of our business. A header that is no list of extensions fails the handshake
 // (RFC 6455 §9.1).
-func agree(h http.Header) (deal, *protocol.Error) {
-	for _, line := range h[headerExtensions] {
+func agree(lines []string) (deal, *protocol.Error) {
+	for _, line := range lines {
 		offers, ok := parseExtensions(line)
 		if !ok {
 			return deal{}, protocol.BadRequest.Errorf("Sec-WebSocket-Extensions: %.100q is no list of extensions", line)

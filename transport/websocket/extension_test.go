@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"net/http"
 	"strings"
 	"testing"
 )
@@ -54,7 +53,7 @@ func TestAgree(t *testing.T) {
 		{"no list: a strange letter", []string{"é"}, 0, "", true},
 		{"no list: a semicolon first", []string{"; a"}, 0, "", true},
 	} {
-		d, bad := agree(http.Header{"Sec-Websocket-Extensions": tc.offers})
+		d, bad := agree(tc.offers)
 		if d.bits != tc.bits || d.answer != tc.answer || (bad != nil) != tc.bad {
 			t.Errorf("%s: %+v, %v", tc.name, d, bad)
 		}

@@ -29,30 +29,44 @@ type terms struct {
 	protocol string // Sec-WebSocket-Protocol; "" when the client named none
 }
 
-// check tells what is wrong with a handshake (RFC 6455 §4.2.1), before
-// anything is written.
-func check(r *http.Request, w http.ResponseWriter) (terms, *protocol.Error) {
-	if bad := checkUpgrade(r, w); bad != nil {
-		return terms{}, bad
-	}
-	return choose(r.Header)
+// request is what a handshake says, whoever read it.
+type request struct {
+	connection, upgrade, protocols, extensions []string // the lines of these headers
+	version, key                               string
 }
 
-// checkUpgrade is check without the subprotocol.
-func checkUpgrade(r *http.Request, w http.ResponseWriter) *protocol.Error {
-	h := r.Header
+func requestOf(h http.Header) request {
+	return request{
+		connection: h["Connection"], upgrade: h["Upgrade"], protocols: h[headerProtocol], extensions: h[headerExtensions],
+		version: h.Get(headerVersion), key: h.Get(headerKey),
+	}
+}
+
+// check tells what is wrong with a handshake (RFC 6455 §4.2.1).
+func (q *request) check() *protocol.Error {
 	switch {
-	case r.Method != http.MethodGet:
-		return protocol.NotAllowed.Errorf("a WebSocket is opened with GET, not with %s", r.Method)
-	case !token(h, "Connection", "upgrade") || !token(h, "Upgrade", "websocket"):
+	case !token(q.connection, "upgrade") || !token(q.upgrade, "websocket"):
 		return protocol.BadRequest.Errorf("this address speaks WebSocket: open it with a WebSocket client " +
 			"(the Upgrade and Connection headers are missing; a proxy in front must pass them on)")
-	case h.Get(headerVersion) != "13":
-		return protocol.NeedsUpgrade.Errorf("WebSocket version %.16q is not supported: use 13", h.Get(headerVersion))
+	case q.version != "13":
+		return protocol.NeedsUpgrade.Errorf("WebSocket version %.16q is not supported: use 13", q.version)
+	case !goodKey(q.key):
+		return protocol.BadRequest.Errorf("Sec-WebSocket-Key must be 16 bytes in base64")
+	}
+	return nil
+}
+
+// checkUpgrade is check for a request of net/http, before anything is written.
+func checkUpgrade(r *http.Request, q *request, w http.ResponseWriter) *protocol.Error {
+	if r.Method != http.MethodGet {
+		return protocol.NotAllowed.Errorf("a WebSocket is opened with GET, not with %s", r.Method)
+	}
+	if bad := q.check(); bad != nil {
+		return bad
+	}
+	switch {
 	case !r.ProtoAtLeast(1, 1) || r.ProtoMajor > 1:
 		return protocol.BadRequest.Errorf("a WebSocket is opened over HTTP/1.1, this request came over %s", r.Proto)
-	case !goodKey(h.Get(headerKey)):
-		return protocol.BadRequest.Errorf("Sec-WebSocket-Key must be 16 bytes in base64")
 	case !hijackable(w):
 		return protocol.Internal.Errorf("the connection cannot be taken over: a middleware in front hides http.Hijacker " +
 			"(http.TimeoutHandler does); mount the WebSocket route without it")
@@ -70,8 +84,8 @@ func goodKey(key string) bool {
 }
 
 // token reports whether a comma-separated header holds a word.
-func token(h http.Header, name, word string) bool {
-	for _, line := range h.Values(name) {
+func token(lines []string, word string) bool {
+	for _, line := range lines {
 		for part := range strings.SplitSeq(line, ",") {
 			if strings.EqualFold(strings.TrimSpace(part), word) {
 				return true
@@ -84,8 +98,7 @@ func token(h http.Header, name, word string) bool {
 // choose picks the first subprotocol the client offers that we speak. A
 // client that offers none gets JSON; one that offers only others is refused,
 // for a browser would close the connection without saying why.
-func choose(h http.Header) (terms, *protocol.Error) {
-	offered := h[headerProtocol]
+func choose(offered []string) (terms, *protocol.Error) {
 	for _, line := range offered {
 		for part := range strings.SplitSeq(line, ",") {
 			if name := strings.TrimSpace(part); name != "" {

@@ -90,7 +90,12 @@ func (s *Server) Stats() Stats {
 // written and the caller answers with it; otherwise the connection lives on by
 // itself and neither w nor r may be used any more.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info) *protocol.Error {
-	agreed, bad := s.check(r, w)
+	q := requestOf(r.Header)
+	var agreed terms
+	bad := checkUpgrade(r, &q, w)
+	if bad == nil {
+		agreed, bad = s.agree(&q)
+	}
 	if bad != nil {
 		s.sessions.Release(info.Address)
 		if bad.Code == protocol.NeedsUpgrade.Code {
@@ -102,7 +107,7 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, info session.Info
 	if !ok {
 		return nil
 	}
-	s.carry(nc, answer(r.Header.Get(headerKey), agreed), agreed, early, info)
+	s.carry(nc, answer(q.key, agreed), agreed, early, info)
 	return nil
 }
 
@@ -117,11 +122,10 @@ func (s *Server) takeOver(w http.ResponseWriter, address string) (nc net.Conn, e
 	return nc, early, err == nil
 }
 
-// check tells what is wrong with a handshake, and what was agreed on.
-func (s *Server) check(r *http.Request, w http.ResponseWriter) (terms, *protocol.Error) {
-	agreed, bad := check(r, w)
-	if bad == nil && s.deflate != nil {
-		agreed.deal, bad = agree(r.Header)
+// agree tells what a handshake and we agree on, or what is wrong with it.
+func (s *Server) agree(q *request) (agreed terms, bad *protocol.Error) {
+	if agreed, bad = choose(q.protocols); bad == nil && s.deflate != nil {
+		agreed.deal, bad = agree(q.extensions)
 	}
 	return agreed, bad
 }
@@ -129,19 +133,24 @@ func (s *Server) check(r *http.Request, w http.ResponseWriter) (terms, *protocol
 // carry begins a connection. What it says first is hello, the answer to its
 // handshake.
 func (s *Server) carry(nc net.Conn, hello []byte, agreed terms, early []byte, info session.Info) {
-	info.Transport = "websocket"
 	c := &conn{s: s, form: s.forms.of(agreed.codec, agreed.bits)}
 	if err := s.lines.Attach(&c.line, nc, c); err != nil {
 		_ = nc.Close() // the server has ended meanwhile
 		s.sessions.Release(info.Address)
 		return
 	}
+	s.begin(c, hello, info)
+	c.line.Start(early)
+}
+
+// begin says hello and opens the session.
+func (s *Server) begin(c *conn, hello []byte, info session.Info) {
+	info.Transport = "websocket"
 	if len(hello) > 0 {
 		c.line.Queue(&hello, s.limits.QueueBytes) // it fits: it is the first
 	}
 	c.session = s.sessions.Accept(c, info)
 	c.line.Flush()
-	c.line.Start(early)
 }
 
 // frameOf is the function of that name for what may be of any size: it is put

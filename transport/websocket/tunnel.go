@@ -55,10 +55,11 @@ func (s *Server) Tunnel(t *Tunnel) func(w http.ResponseWriter, r *http.Request, 
 
 // agree tells which of the names a client has offered.
 func (t *Tunnel) agree(r *http.Request, w http.ResponseWriter) (string, *protocol.Error) {
-	if bad := checkUpgrade(r, w); bad != nil {
+	q := requestOf(r.Header)
+	if bad := checkUpgrade(r, &q, w); bad != nil {
 		return "", bad
 	}
-	for _, line := range r.Header[headerProtocol] {
+	for _, line := range q.protocols {
 		for part := range strings.SplitSeq(line, ",") {
 			if name := strings.TrimSpace(part); slices.Contains(t.Names, name) {
 				return name, nil
