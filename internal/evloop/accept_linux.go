@@ -85,12 +85,22 @@ func (a *Acceptor) Run(take func(s Socket, peer netip.AddrPort), short func(erro
 			return os.NewSyscallError("accept4", failed)
 		}
 		short(failed)
-		const pause = 100 * time.Millisecond
-		select {
-		case <-time.After(pause):
-		case <-a.quit:
+		if !a.pause() {
 			return net.ErrClosed
 		}
+	}
+}
+
+// pause reports false when Close was called meanwhile.
+func (a *Acceptor) pause() bool {
+	const pause = 100 * time.Millisecond
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-a.quit:
+		return false
 	}
 }
 
@@ -121,10 +131,10 @@ func scarce(err error) bool {
 func addrOf(from unix.Sockaddr) netip.AddrPort {
 	switch a := from.(type) {
 	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)) //nolint:gosec // a port
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
 	case *unix.SockaddrInet6:
 		if a.ZoneId == 0 {
-			return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port)) //nolint:gosec // a port
+			return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
 		}
 	}
 	return netip.AddrPort{}

@@ -18,6 +18,15 @@ import (
 
 // What RFC 6455 forbids, each with the close code that it or we prescribe.
 func TestBrokenFrames(t *testing.T) {
+	onEach(t, func(t *testing.T, start starter) {
+		s := start(t, parley.WithLimits(parley.Limits{MessageBytes: 1000}))
+		breakFrames(t, func(t *testing.T) *wire { t.Helper(); return open(t, s, "ada") })
+	})
+}
+
+// breakFrames does so on connections of a server that takes 1,000 bytes.
+func breakFrames(t *testing.T, open func(t *testing.T) *wire) {
+	t.Helper()
 	big := strings.Repeat("a", 1000)
 	cases := []struct {
 		name  string
@@ -49,27 +58,24 @@ func TestBrokenFrames(t *testing.T) {
 		{"close code 5000", closing(5000, ""), 1002, ""},
 		{"a close reason that is not UTF-8", closing(1000, "\xff"), 1007, ""},
 	}
-	onEach(t, func(t *testing.T, start starter) {
-		s := start(t, parley.WithLimits(parley.Limits{MessageBytes: 1000}))
-		witness := open(t, s, "ben")
-		for _, tc := range cases {
-			t.Run(tc.name, func(t *testing.T) {
-				w := open(t, s, "ada")
-				w.send(append(frame(0x81, `{"id":5,"ping":{}}`), tc.bytes...))
-				code, said := w.end()
-				if code != tc.code {
-					t.Errorf("closed with %d, want %d", code, tc.code)
-				}
-				if len(said) == 0 || said[0].GetPong() == nil {
-					t.Errorf("what came before was not answered: %v", said)
-				}
-				if errs := errorsIn(said); (len(errs) > 0) != (tc.says != "") || tc.says != "" && !strings.Contains(errs[0], tc.says) {
-					t.Errorf("errors %q, want one with %q", errs, tc.says)
-				}
-			})
-		}
-		witness.alive()
-	})
+	witness := open(t)
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			w := open(t)
+			w.send(append(frame(0x81, `{"id":5,"ping":{}}`), tc.bytes...))
+			code, said := w.end()
+			if code != tc.code {
+				t.Errorf("closed with %d, want %d", code, tc.code)
+			}
+			if len(said) == 0 || said[0].GetPong() == nil {
+				t.Errorf("what came before was not answered: %v", said)
+			}
+			if errs := errorsIn(said); (len(errs) > 0) != (tc.says != "") || tc.says != "" && !strings.Contains(errs[0], tc.says) {
+				t.Errorf("errors %q, want one with %q", errs, tc.says)
+			}
+		})
+	}
+	witness.alive()
 }
 
 // The close frame must arrive although the client goes on sending: a socket

@@ -24,13 +24,17 @@ import (
 // of the protocol is tested on each of them.
 type driver struct {
 	name string
-	wrap func(net.Listener) net.Listener
+	wrap func(net.Listener, *parley.Live) net.Listener
 }
 
 func drivers() []driver {
 	return []driver{
-		{"plain TCP", func(l net.Listener) net.Listener { return l }},
-		{"a connection that is no TCPConn", func(l net.Listener) net.Listener { return opaque{l} }},
+		{"plain TCP", func(l net.Listener, _ *parley.Live) net.Listener { return l }},
+		{"a connection that is no TCPConn", func(l net.Listener, _ *parley.Live) net.Listener { return opaque{l} }},
+		// Who says by a header who it is is handed on; front_test.go has those that do not.
+		{"handed on by the front", func(l net.Listener, live *parley.Live) net.Listener {
+			return live.Front(l, parley.FrontConfig{Path: "/ws"})
+		}},
 	}
 }
 
@@ -59,7 +63,8 @@ func onEach(t *testing.T, test func(t *testing.T, start starter)) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return parleytest.ServeOn(t, d.wrap(l), parley.New(opts...))
+				live := parley.New(opts...)
+				return parleytest.ServeOn(t, d.wrap(l, live), live)
 			})
 		})
 	}
