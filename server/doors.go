@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/parleyhq/parley"
 	"github.com/parleyhq/parley/session"
@@ -98,6 +103,26 @@ func webSocketDoor(s *Server) door {
 		r.GET(pathLive, identify, s.live.Handler())
 		return nil
 	}}
+}
+
+// front has the sockets' handshakes answered without net/http where they need
+// nothing of it; they are logged and timed as if they did.
+func (s *Server) front(l net.Listener) net.Listener {
+	const status = http.StatusSwitchingProtocols
+	seconds := s.requests.With(prometheus.Labels{"route": pathLive, "code": strconv.Itoa(status)})
+	return s.live.Front(l, parley.FrontConfig{
+		Path: pathLive, Wait: s.http.ReadHeaderTimeout,
+		Taken: func(address string, took time.Duration) {
+			seconds.Observe(took.Seconds())
+			ctx := context.Background()
+			if !s.log.Enabled(ctx, slog.LevelDebug) {
+				return
+			}
+			s.log.LogAttrs(ctx, slog.LevelDebug, "request", slog.String("request", newRequestID()),
+				slog.String("method", http.MethodGet), slog.String("path", pathLive), slog.Int("status", status), tookMS(took),
+				slog.String("address", address))
+		},
+	})
 }
 
 func restDoor(s *Server) door {

@@ -75,12 +75,14 @@ func (a *Acceptor) Run(take func(s Socket, peer netip.AddrPort), short func(erro
 	for {
 		var failed error
 		err := raw.Read(func(fd uintptr) bool { // ends when the file is closed
-			failed = acceptAll(int(fd), take)
+			failed = a.acceptAll(int(fd), take)
 			return failed != nil
 		})
 		switch {
 		case err != nil:
 			return net.ErrClosed
+		case errors.Is(failed, net.ErrClosed):
+			return failed
 		case !scarce(failed):
 			return os.NewSyscallError("accept4", failed)
 		}
@@ -105,8 +107,13 @@ func (a *Acceptor) pause() bool {
 }
 
 // acceptAll accepts until there is nobody left, and returns nil then.
-func acceptAll(listener int, take func(s Socket, peer netip.AddrPort)) error {
+func (a *Acceptor) acceptAll(listener int, take func(s Socket, peer netip.AddrPort)) error {
 	for {
+		select {
+		case <-a.quit:
+			return net.ErrClosed
+		default:
+		}
 		fd, from, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case err == nil:

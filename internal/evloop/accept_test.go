@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -103,7 +104,7 @@ func TestBecoming(t *testing.T) {
 // A connection that is detached is net's, with every option as net sets them.
 func TestDetaching(t *testing.T) {
 	out := make(chan net.Conn, 1)
-	d := openDoor(t, patience, func(p *peer, b []byte) error {
+	d := openDoor(t, patience, func(p *peer, _ []byte) error {
 		s, ok := p.Detach()
 		if !ok {
 			return errors.New("it cannot be detached")
@@ -118,7 +119,7 @@ func TestDetaching(t *testing.T) {
 	c, _ := d.dial("one")
 	nc := <-out
 	_ = nc.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	if _, err := nc.Read(make([]byte, 1)); err == nil || !err.(net.Error).Timeout() { //nolint:errorlint,forcetypeassert // a test
+	if _, err := nc.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a deadline is not kept: %v", err)
 	}
 	_ = nc.SetDeadline(time.Now().Add(patience))

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// This file is how a connection ends.
+// This file is how a connection ends, or turns into something else.
 
 // End makes last the last that is written. When it has left, our side is
 // finished and the peer has a moment to finish its own; what it sends until
@@ -153,5 +153,41 @@ func (c *Conn) noInput() {
 	if c.flags&ending == 0 {
 		c.flags |= ending
 		c.release()
+	}
+}
+
+// Become ends that c is tentative: from here on its handler is h. It is called
+// from Handler.Data.
+func (c *Conn) Become(h Handler) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.handler = h
+	c.flags &^= tentative
+	c.relax()
+}
+
+// Detach takes a tentative connection off the group, which forgets it without a
+// word to its handler. It is called from Handler.Data, which then returns
+// ErrDetached. It reports false when c is about to be closed: Data returns nil
+// then.
+func (c *Conn) Detach() (Socket, bool) {
+	c.mu.Lock()
+	if c.flags&(dead|gone) != 0 {
+		c.mu.Unlock()
+		return Socket{}, false
+	}
+	c.flags |= gone | dead | ending
+	c.relax()
+	c.mu.Unlock()
+	g := c.driver.group()
+	defer g.conns.Done()
+	return g.native.give(c), true
+}
+
+func (c *Conn) abortTentative() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flags&tentative != 0 {
+		c.fail(nil)
 	}
 }

@@ -36,6 +36,9 @@ var ErrFinished = errors.New("the peer has finished")
 // ErrClosed is returned by Attach after Close.
 var ErrClosed = errors.New("evloop: closed")
 
+// ErrDetached is what Handler.Data returns after Conn.Detach.
+var ErrDetached = errors.New("evloop: detached")
+
 // Handler is the owner of a connection. It is called by one goroutine at a
 // time and may block.
 type Handler interface {
@@ -149,6 +152,31 @@ func (g *Group) Attach(c *Conn, nc net.Conn, h Handler) error {
 		c.driver = &stream{g: g, nc: nc, settled: make(chan struct{}, 1)}
 	}
 	return nil
+}
+
+// Adopt makes c, which must be zero, a connection of the group, and takes s
+// over. c is tentative until Become: its handler gets what comes first within
+// wait, and says there what c becomes, or detaches it. A tentative connection is
+// aborted when wait is over, and by Close. Adopt reports false, and s is still
+// the caller's, after Close and where there are no loops.
+func (g *Group) Adopt(c *Conn, s Socket, h Handler, wait time.Duration) bool {
+	native, err := g.enter(true)
+	if err != nil {
+		return false
+	}
+	c.handler = h
+	if native == nil || !native.take(c, s) {
+		g.conns.Done()
+		return false
+	}
+	c.mu.Lock()
+	c.flags |= tentative
+	c.within(wait)
+	c.mu.Unlock()
+	if g.isClosed() { // and may have seen it too early
+		c.Abort()
+	}
+	return true
 }
 
 // enter counts a connection more, and returns the poller, nil without one. tcp

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -87,8 +88,8 @@ func (f *front) pass(s evloop.Socket, read []byte) {
 		f.s.log.Warn("a connection was given up", "error", err)
 		return
 	}
-	if len(read) > 0 {
-		nc = &begun{Conn: nc, read: append([]byte(nil), read...)}
+	if tcp, ok := nc.(*net.TCPConn); ok && len(read) > 0 {
+		nc = &begun{TCPConn: tcp, read: append([]byte(nil), read...)}
 	}
 	select {
 	case f.others <- nc:
@@ -170,9 +171,10 @@ func (o *opening) Refill() {}
 // Closed is described at evloop.Handler; there is nothing to release.
 func (o *opening) Closed(error) {}
 
-// begun is a connection of which something was read already.
+// begun is a connection of which something was read already. It can all that a
+// TCP connection can, for net/http makes use of that.
 type begun struct {
-	net.Conn
+	*net.TCPConn
 
 	read []byte
 }
@@ -180,11 +182,31 @@ type begun struct {
 // Read is described at net.Conn. One goroutine reads at a time.
 func (b *begun) Read(p []byte) (int, error) {
 	if len(b.read) == 0 {
-		return b.Conn.Read(p)
+		return b.TCPConn.Read(p)
 	}
 	n := copy(p, b.read)
 	if b.read = b.read[n:]; len(b.read) == 0 {
 		b.read = nil
 	}
 	return n, nil
+}
+
+// WriteTo is described at io.WriterTo.
+func (b *begun) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(b.read)
+	b.read = b.read[n:]
+	if err != nil {
+		return int64(n), err
+	}
+	m, err := b.TCPConn.WriteTo(w)
+	return int64(n) + m, err
+}
+
+// bare returns the connection itself, which the loops can hold, and what was
+// read of it, of which the caller has had early.
+func bare(nc net.Conn, early []byte) (net.Conn, []byte) {
+	if b, ok := nc.(*begun); ok {
+		return b.TCPConn, append(early, b.read...)
+	}
+	return nc, early
 }

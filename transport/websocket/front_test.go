@@ -3,6 +3,7 @@ package websocket_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -190,6 +191,34 @@ func TestTheFrontAnswersAsTheServerDoes(t *testing.T) {
 	})
 }
 
+// A WebSocket that net/http opens behind the front lives on the loops like any
+// other, and loses nothing of what was read before.
+func TestHandedOnConnectionsCostNoGoroutine(t *testing.T) {
+	f := front(t, 0)
+	open(t, f.Server, "first")
+	before := runtime.NumGoroutine()
+	const sockets, some = 60, 30 // workers stay for a while
+	early := frame(0x81, `{"id":1,"connect":{}}`)
+	for i := range 200 { // more than a buffer of net/http
+		early = append(early, frame(0x81, fmt.Sprintf(`{"id":%d,"publish":{"topic":"public/1","type":"t"}}`, i+2))...)
+	}
+	w := dial(t, handshake(f.Server, "ada"), early...)
+	for i := range 201 {
+		if r := w.reply(); r.GetId() != uint64(i+1) {
+			t.Fatalf("reply %d: %v", i, r)
+		}
+	}
+	for range sockets {
+		open(t, f.Server, "ada")
+	}
+	if n := runtime.NumGoroutine() - before; n > some {
+		t.Errorf("%d goroutines for %d connections", n, sockets)
+	}
+	if n := f.taken.Load(); n != 0 {
+		t.Errorf("%d were taken", n)
+	}
+}
+
 // A connection that says nothing, or little, is cut.
 func TestTheFrontDoesNotWaitForEver(t *testing.T) {
 	live := parley.New()
@@ -221,7 +250,9 @@ func TestTheFrontDoesNotWaitForEver(t *testing.T) {
 	if err := h.Close(); err != nil {
 		t.Error(err)
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
 }
 
 // Who has said nothing yet does not hold up the end, and who comes then is told.

@@ -140,6 +140,7 @@ func takeOver(w http.ResponseWriter) (nc net.Conn, early []byte, err error) {
 		peeked, _ := rw.Peek(n) // n bytes are there
 		early = append([]byte(nil), peeked...)
 	}
+	nc, early = bare(nc, early)
 	return nc, early, nil
 }
 
