@@ -2,9 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/parleyhq/parley/auth"
@@ -13,6 +10,7 @@ import (
 	"github.com/parleyhq/parley/protocol"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/session/signin"
 	"github.com/parleyhq/parley/session/vault"
 	"github.com/parleyhq/parley/store"
 )
@@ -96,46 +94,11 @@ func (s *Session) identify(ctx context.Context, token string) (auth.Identity, er
 }
 
 func (s *Session) verify(ctx context.Context, token string) (auth.Identity, error) {
-	if ticket.Is(token) && s.m.Tickets != nil {
-		return s.m.Tickets.Redeem(ctx, token)
-	}
-	if s.m.Verifier == nil {
-		return auth.Identity{}, protocol.Unauthorized.Errorf("this server takes no tokens: open the connection with a session cookie or a one-use ticket")
-	}
-	who, err := judge(ctx, s.m.Verifier, token)
-	if err != nil && auth.Code(err) == "" {
-		s.m.Log.ErrorContext(ctx, "a token could not be judged", "address", s.address, "error", err)
-	}
-	return who, err
-}
-
-// judge turns a panic of the application's verifier into an error.
-func judge(ctx context.Context, v auth.Verifier, token string) (who auth.Identity, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			who, err = auth.Identity{}, fmt.Errorf("the verifier panicked: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return v.Verify(ctx, token)
+	return signin.Desk{Tickets: s.m.Tickets, Verifier: s.m.Verifier, Log: s.m.Log}.Verify(ctx, token, s.address)
 }
 
 // ClientError turns a refusal of any floor into one fit for the client.
-func ClientError(err error) *protocol.Error {
-	if known, ok := errors.AsType[*protocol.Error](err); ok {
-		return known
-	}
-	var refused *auth.Error
-	if !errors.As(err, &refused) {
-		return protocol.Internal.Hide(err, "the request could not be answered: try again later")
-	}
-	switch refused.Code {
-	case auth.CodeTokenExpired, auth.CodeTicketExpired:
-		return protocol.TokenExpired.Hide(err, refused.Message)
-	case auth.CodeForbidden, auth.CodeOrigin:
-		return protocol.Forbidden.Hide(err, refused.Message)
-	}
-	return protocol.Unauthorized.Hide(err, refused.Message)
-}
+func ClientError(err error) *protocol.Error { return signin.ClientError(err) }
 
 // restore opens what the client wants to receive, or what its session did, and
 // writes the answer.

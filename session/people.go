@@ -2,8 +2,6 @@ package session
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +10,7 @@ import (
 	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/protocol"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/session/signin"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -109,7 +108,7 @@ func (m *Manager) Reauthorize(ctx context.Context, user string) int {
 	sessions := m.ofUser(user)
 	n := 0
 	if m.Identify != nil {
-		who, err := m.ask(ctx, user)
+		who, err := signin.Ask(ctx, m.Identify, user)
 		if err != nil {
 			for _, s := range sessions {
 				n += s.describe().Subscriptions
@@ -126,16 +125,6 @@ func (m *Manager) Reauthorize(ctx context.Context, user string) int {
 		n += s.reauthorize(ctx)
 	}
 	return n
-}
-
-// ask tells who a user is; a panic of the application's code is an error.
-func (m *Manager) ask(ctx context.Context, user string) (who auth.Identity, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			who, err = auth.Identity{}, fmt.Errorf("the code that identifies panicked: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return m.Identify(ctx, user)
 }
 
 // Stats are counts since the start, and of the moment.
