@@ -58,7 +58,8 @@ type DB struct {
 	// corrupted counts what Pebble found damaged.
 	corrupted atomic.Int64
 	// vain counts how often tables could not be written, one after the other.
-	vain atomic.Int64
+	vain     atomic.Int64
+	hopeless chan error // while it is being opened: tables can still not be written
 
 	mu     sync.RWMutex // held for writing to close, for reading around every use of pebble
 	closed bool
@@ -106,7 +107,7 @@ func Open(dir string, o Options) (*DB, error) {
 	}
 	db := &DB{
 		dir: dir, readOnly: o.ReadOnly, log: o.Log, every: o.SyncEvery, locks: newLocks(),
-		syncs: make(chan waiting, maxSyncs), rotated: make(chan struct{}, 1), stop: make(chan struct{}),
+		syncs: make(chan waiting, maxSyncs), rotated: make(chan struct{}, 1), hopeless: make(chan error, 1), stop: make(chan struct{}),
 	}
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref() // the database holds it
@@ -120,7 +121,7 @@ func Open(dir string, o Options) (*DB, error) {
 			return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.watch.Close())
 		}
 	}
-	opened, err := pebble.Open(dir, po)
+	opened, err := db.openPebble(po)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.watch.Close())
 	}
@@ -134,6 +135,29 @@ func Open(dir string, o Options) (*DB, error) {
 	db.running.Go(db.syncLoop)
 	db.ticking.Go(db.intervalLoop)
 	return db, nil
+}
+
+// maxVain is how often writing tables may fail before a database that is being
+// opened is given up: Pebble would try for ever.
+const maxVain = 6
+
+// openPebble opens Pebble, unless the disk does not take what its log holds.
+func (db *DB) openPebble(po *pebble.Options) (*pebble.DB, error) {
+	type result struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		p, err := pebble.Open(db.dir, po)
+		done <- result{p, err}
+	}()
+	select {
+	case r := <-done:
+		return r.db, r.err
+	case err := <-db.hopeless: // the goroutine stays, as a process does that nobody can help
+		return nil, err
+	}
 }
 
 func (db *DB) openParts(files vfs.FS) (err error) {
@@ -190,8 +214,15 @@ func (db *DB) options(o Options, cache *pebble.Cache) *pebble.Options {
 func (db *DB) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
-			if n := db.vain.Add(1); n&(n-1) == 0 {
+			n := db.vain.Add(1)
+			if n&(n-1) == 0 {
 				db.log.Error("tables of the store cannot be written", "error", err, "times", n)
+			}
+			if n == maxVain {
+				select {
+				case db.hopeless <- err:
+				default: // it was opened long ago
+				}
 			}
 		},
 		FlushEnd: func(info pebble.FlushInfo) {

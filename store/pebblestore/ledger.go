@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/parleyhq/parley/store"
 	"github.com/parleyhq/parley/store/pebblestore/wire"
 )
 
@@ -101,11 +102,29 @@ func compare(dir string, noted uint64, po *pebble.Options) error {
 		return err
 	}
 	db := &DB{pebble: p}
+	return errors.Join(db.compare(noted), p.Close())
+}
+
+// Whole returns nil, or ErrDamaged when the database knows less than its ledger.
+// A database that is opened for writing was found whole before.
+func (db *DB) Whole() error {
+	if !db.use() {
+		return store.ErrClosed
+	}
+	defer db.unuse()
+	noted, err := readLedger(vfs.Default, db.dir)
+	if err != nil || noted == 0 {
+		return err
+	}
+	return db.compare(noted)
+}
+
+func (db *DB) compare(noted uint64) error {
 	known, err := db.number(keyLedger)
 	if err == nil {
 		_, err = db.anchored()
 	}
-	if err := errors.Join(err, p.Close()); err != nil {
+	if err != nil {
 		return err
 	}
 	if known < noted {
