@@ -71,6 +71,7 @@ type acked struct {
 	// found is the newest message of a pattern's topic that is known to be in the
 	// log, though it may not have arrived.
 	found uint64
+	mark  uint64 // of the newest message that was handed over
 }
 
 // window bounds what is handed over and not acknowledged.
@@ -170,6 +171,9 @@ func (w *Flow) hand(l *line, d *hub.Delivery, to Taker) bool {
 		}
 	}
 	l.sent = d.Message.Seq
+	if l.acked != nil {
+		l.acked.mark = d.Message.Mark
+	}
 	return true
 }
 
