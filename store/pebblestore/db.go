@@ -66,7 +66,7 @@ type DB struct {
 	topics *topicLog
 	locks  *locks
 	epochs *epochs
-	ledger ledger
+	stamps stamps
 
 	rotated chan struct{} // a new write-ahead log was begun
 	dirty   atomic.Bool   // something was written since the last stamp
@@ -167,7 +167,7 @@ func (db *DB) openParts(files vfs.FS) (err error) {
 	if db.epochs, err = openEpochs(db); err != nil || db.readOnly {
 		return err
 	}
-	db.ledger, err = openLedger(db, files)
+	db.stamps, err = openLedger(db, files)
 	return err
 }
 
@@ -457,8 +457,8 @@ func (db *DB) shut(ctx context.Context) error {
 			}
 		}()
 		err := errors.Join(db.pebble.Close(), db.watch.Close())
-		if db.ledger.file != nil {
-			err = errors.Join(err, db.ledger.file.Close())
+		if db.stamps.file != nil {
+			err = errors.Join(err, db.stamps.file.Close())
 		}
 		shut <- err
 	}()
