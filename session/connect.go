@@ -40,12 +40,13 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 	}
 	defer back.release()
 	s.begin()
+	s.m.recheck(ctx, s)
 	answer, feeds, err := s.restore(ctx, c, &back)
 	welcome := func(err error) { s.welcome(id, answer, feeds, err) }
 	switch {
 	case err != nil:
 		s.turnAway(id, err)
-	case s.settle(&back):
+	case s.settle(&back, answer):
 		s.save(welcome)
 	default:
 		welcome(nil)
@@ -118,7 +119,8 @@ func (s *Session) restore(ctx context.Context, c *parleyv1.Connect, back *comeba
 	restored := len(wanted) == 0
 	if restored && back.kept != nil {
 		for i := range back.kept.Subscriptions {
-			wanted = append(wanted, wireOf(&back.kept.Subscriptions[i]))
+			sub := &back.kept.Subscriptions[i]
+			wanted = append(wanted, &parleyv1.Subscribe{Topic: sub.Filter, Qos: sub.QoS, Presence: sub.Presence, Receipts: sub.Receipts})
 		}
 	}
 	var feeds []*pubsub.Feed
@@ -150,10 +152,6 @@ func (b *comeback) saved(w *parleyv1.Subscribe) *store.Subscription {
 		}
 	}
 	return nil
-}
-
-func wireOf(sub *store.Subscription) *parleyv1.Subscribe {
-	return &parleyv1.Subscribe{Topic: sub.Filter, Qos: sub.QoS, Presence: sub.Presence, Receipts: sub.Receipts}
 }
 
 // maxProducer bounds the id of a producer.
@@ -197,8 +195,9 @@ func (s *Session) ask(ctx context.Context, c *parleyv1.Connect, kept *store.Sess
 
 // settle compares the session with its record, and reports whether the answer
 // has to wait until it is written.
-func (s *Session) settle(back *comeback) bool {
+func (s *Session) settle(back *comeback, answer *parleyv1.Connected) bool {
 	now := s.record()
+	answer.ExpirySeconds = uint64(now.Expiry / time.Second)
 	switch {
 	case !vault.Durable(now):
 		if back.stored {
@@ -236,7 +235,6 @@ func (s *Session) welcome(id uint64, answer *parleyv1.Connected, feeds []*pubsub
 		s.m.Log.Error("a resume ticket could not be signed", "error", err)
 	}
 	answer.Session = text
-	answer.ExpirySeconds = uint64(s.expiry(s.lastsOn()) / time.Second)
 	s.mu.Lock()
 	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Connected{Connected: answer}})
 	s.welcomed = true
@@ -244,14 +242,6 @@ func (s *Session) welcome(id uint64, answer *parleyv1.Connected, feeds []*pubsub
 	for _, feed := range feeds {
 		feed.Start()
 	}
-}
-
-// lastsOn reports whether the store keeps the session.
-func (s *Session) lastsOn() bool {
-	l := s.last.Load()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return l != nil && l.stored
 }
 
 func expiresIn(who auth.Identity) uint64 {

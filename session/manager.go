@@ -75,6 +75,7 @@ type Manager struct {
 	empty     chan struct{} // closed when draining and nothing is open or admitted
 	admission *admission.Gate
 	revoked   map[string]moment // when somebody was disconnected of late
+	changed   map[string]moment // when somebody's rights were looked at of late
 
 	vault    *vault.Vault
 	volatile *memorystore.Store
@@ -107,6 +108,7 @@ func NewManager(c Config) *Manager {
 		open:      make(map[*Session]struct{}),
 		empty:     make(chan struct{}),
 		revoked:   make(map[string]moment),
+		changed:   make(map[string]moment),
 	}
 	m.events = events.New(c.Log)
 	m.admission = admission.New(c.Limits.AcceptRate, c.Limits.AcceptRateOneIP)
@@ -405,7 +407,9 @@ func (m *Manager) sweep(ctx context.Context) {
 			m.Log.Error("sessions whose time is up could not be removed", "error", err)
 		}
 		m.mu.Lock()
-		maps.DeleteFunc(m.revoked, func(_ string, at moment) bool { return m.momentOf(now).Sub(at) > time.Minute })
+		old := func(_ string, at moment) bool { return m.momentOf(now).Sub(at) > time.Minute }
+		maps.DeleteFunc(m.revoked, old)
+		maps.DeleteFunc(m.changed, old)
 		m.mu.Unlock()
 	}
 }

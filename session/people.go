@@ -105,6 +105,9 @@ func (m *Manager) DisconnectWhere(user, why string, ok func(auth.Identity) bool)
 // and the connections of one who is nobody any more, and returns how many
 // subscriptions ended.
 func (m *Manager) Reauthorize(ctx context.Context, user string) int {
+	m.mu.Lock()
+	m.changed[user] = m.now()
+	m.mu.Unlock()
 	sessions := m.ofUser(user)
 	n := 0
 	if m.Identify != nil {
@@ -125,6 +128,17 @@ func (m *Manager) Reauthorize(ctx context.Context, user string) int {
 		n += s.reauthorize(ctx)
 	}
 	return n
+}
+
+// recheck gives a session that has just connected the rights of its user, if
+// they were changed while it said who it is.
+func (m *Manager) recheck(ctx context.Context, s *Session) {
+	m.mu.RLock()
+	late := m.Identify != nil && m.changed[s.user] > s.since
+	m.mu.RUnlock()
+	if late {
+		m.Reauthorize(ctx, s.user)
+	}
 }
 
 // Stats are counts since the start, and of the moment.
