@@ -372,6 +372,26 @@ func TestDrainAnswersFirst(t *testing.T) {
 	}
 }
 
+// A drain waits for answers that wait for the store.
+func TestDrainWaitsForTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := &stuck{Store: memorystore.New(memorystore.Limits{})}
+		m := newManager(t, Limits{}, func(c *Config) { c.Store = slow })
+		h, _ := come(t, m, "ada", &parleyv1.Connect{})
+		h.do(&parleyv1.Command{Command: &parleyv1.Command_Subscribe{Subscribe: &parleyv1.Subscribe{Topic: "public/1", Qos: 1}}})
+		drained := make(chan error, 1)
+		go func() { drained <- m.Drain(t.Context()) }()
+		synctest.Wait()
+		if h.why() != "" {
+			t.Errorf("ended with %q before it was answered", h.why())
+		}
+		slow.release()
+		if err := <-drained; err != nil || h.said[1].GetSubscribed() == nil || h.why() != protocol.Draining.Code {
+			t.Errorf("%v, told %v, %q", err, h.said, h.why())
+		}
+	})
+}
+
 // The rate is that of commands, not of frames.
 func TestManyCommandsInOneFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
