@@ -143,10 +143,12 @@ func (f *Feed) Start() {
 	f.enter(name)
 	f.mu.Lock()
 	e := f.flow.Effects()
-	f.mu.Unlock()
 	if e.Work {
-		e.Work = f.turn()
+		more := f.flow.Greet((*hand)(f))
+		e = f.flow.Effects()
+		e.Work = more // nothing is read here: who starts a feed may be in a hurry
 	}
+	f.mu.Unlock()
 	f.follow(e)
 }
 

@@ -317,6 +317,20 @@ func (w *Flow) Next(to Taker) (Job, bool) {
 	return Job{}, false
 }
 
+// Greet is Next for the beginning: it hands over what was set aside for it, and
+// reports whether Next has more to do.
+func (w *Flow) Greet(to Taker) (more bool) {
+	if w.phase == greeting && !w.stuck {
+		w.greet(to)
+	}
+	if w.phase == running && !w.stuck && !w.full() && w.behind() {
+		return true
+	}
+	w.busy = false
+	w.relax()
+	return false
+}
+
 // greet hands over what the subscription begins with, and what arrived
 // meanwhile.
 func (w *Flow) greet(to Taker) {
