@@ -63,7 +63,7 @@ func (s *Session) subscribeCommand(id uint64, c *parleyv1.Subscribe) {
 		}
 		feed.Start()
 	}
-	if started.GetQos() == 0 {
+	if started.GetQos() == 0 || s.fleeting {
 		begin()
 		return
 	}

@@ -199,7 +199,7 @@ func (s *Session) settle(back *comeback, answer *parleyv1.Connected) bool {
 	now := s.record()
 	answer.ExpirySeconds = uint64(now.Expiry / time.Second)
 	switch {
-	case !vault.Durable(now):
+	case s.fleeting, !vault.Durable(now):
 		if back.stored {
 			s.m.vault.Forget(s.id, nil)
 		}

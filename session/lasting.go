@@ -131,7 +131,7 @@ func (s *Session) surrender() (kept *store.Session, stored, moved bool) {
 	if l != nil {
 		stored, moved = l.stored, len(l.moved) > 0
 	}
-	lingers := s.leaving != nil && s.leaving.Retry == protocol.RetryNever // it was ended for good
+	lingers := s.fleeting || s.leaving != nil && s.leaving.Retry == protocol.RetryNever // it was ended for good
 	s.mu.Unlock()
 	if lingers {
 		return nil, stored, false

@@ -47,6 +47,7 @@ type Session struct {
 	ended    bool
 	taken    bool           // a newer connection goes on with the session
 	byDevice bool           // Info.ByDevice; never changed
+	fleeting bool           // it ends with its connection; never changed once it has connected
 	identity *auth.Identity // never changed, only replaced; nil while unknown
 	live     liveness
 	subs     subscriptions
@@ -232,7 +233,7 @@ func (s *Session) End(why protocol.Reason) {
 		why = *s.leaving
 	}
 	s.mu.Unlock()
-	if s.connected.Load() && why.Retry != protocol.RetryNever {
+	if s.connected.Load() && why.Retry != protocol.RetryNever && !s.fleeting {
 		s.remain(subs)
 	}
 	for _, sub := range subs {

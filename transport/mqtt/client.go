@@ -145,6 +145,9 @@ func (cl *client) disconnect(h packet.Header, body []byte) error {
 	}
 	cl.quit.Store(true)
 	cl.Close(protocol.Closed)
+	if cl.lasting {
+		cl.keep() // now: it may be back before this connection has ended
+	}
 	return errFinished
 }
 

@@ -96,7 +96,7 @@ func (cl *client) send(d *hub.Delivery) bool {
 func (cl *client) queue(d *hub.Delivery) bool {
 	pl, ok := cl.plan(d)
 	switch {
-	case !ok:
+	case !ok, cl.end.Load() != nil: // nothing leaves any more: what is to be acknowledged comes again
 		return true
 	case cl.flow != nil && cl.flow.opening:
 	case pl.qos == 0:
