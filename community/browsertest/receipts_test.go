@@ -2,7 +2,10 @@ package browsertest
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -100,6 +103,52 @@ func TestReceipts(t *testing.T) {
 	if n := ask[int](ben, `document.querySelectorAll('.msg-state').length`); n != 0 {
 		t.Errorf("Ben sees %d ticks on what Ann wrote", n)
 	}
+	ann.clean()
+	ben.clean()
+}
+
+// In a larger room numbers are told, in the largest nothing.
+func TestReceiptsOfLargeRooms(t *testing.T) {
+	m, err := furnished()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "community.db")
+	if err := os.WriteFile(path, m.file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	grow := func(members int) {
+		t.Helper()
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = db.Close() }()
+		if _, err := db.ExecContext(t.Context(), `UPDATE conversations SET member_count = ? WHERE public_id = 'lobby'`, members); err != nil {
+			t.Fatal(err)
+		}
+	}
+	grow(101)
+	w := openTown(t, path)
+	ann, ben := openBrowser(t, "ann", w.http.URL), openBrowser(t, "ben", w.http.URL)
+	ann.signUp("/chat/lobby")
+	ben.signUp("/chat/lobby")
+	ann.live()
+	ben.live()
+	ann.say("hello, all of you")
+	ann.shows("hello, all of you", "read: Read by 1 person")
+	ann.do(chromedp.Reload())
+	ann.live()
+	ann.shows("hello, all of you", "read: Read by 1 person")
+
+	grow(1001)
+	ann.do(chromedp.Reload())
+	ann.live()
+	if n := ask[int](ann, `document.querySelectorAll('.msg-state').length`); n != 0 {
+		t.Errorf("%d ticks in the largest room", n)
+	}
+	ann.say("is anybody there?")
+	ann.shows("is anybody there?", "sent: Sent")
 	ann.clean()
 	ben.clean()
 }

@@ -31,6 +31,7 @@ export class Receipts {
     /** Where messages stand in the topic. @type {Map<number, number>} */
     this.places = new Map();
     this.epoch = start.position.epoch;
+    this.newest = 0; // line of mine, where only that one says that it was sent
     // A row without a place was being published when the page was drawn, at the page's position or soon behind it.
     for (const seq of thread.rows.keys()) this.places.set(seq, start.position.seq);
     for (const [seq, place] of start.places) this.places.set(seq, place);
@@ -139,12 +140,14 @@ export class Receipts {
   drawn(row, m) {
     if (m.place) this.#put(m.seq, m.place.epoch === this.epoch ? m.place.seq : 0);
     if (m.reach) this.reach.set(m.seq, m.reach);
-    this.draw(row);
+    if (!this.told && m.seq === this.newest) this.#show(row, 'sent', 'check', t('message.sent'));
+    else this.draw(row);
   }
 
   /** Where nothing is told, the newest line says that it was sent. @param {number} seq */
   sent(seq) {
     if (this.told) return;
+    this.newest = seq;
     for (const old of this.thread.list.querySelectorAll('.msg[data-seq] .msg-state')) old.remove();
     const row = this.thread.rows.get(seq);
     if (row) this.#show(row, 'sent', 'check', t('message.sent'));
@@ -157,8 +160,8 @@ export class Receipts {
     const { delivered, read } = this.reach.get(seq) ?? { delivered: 0, read: 0 };
     const people = [...this.people.values()];
     const names = people.filter((p) => p.read >= seq).map((p) => p.display);
-    if (read > names.length) this.#show(row, 'read', 'checks', t('n.read_by', { n: read }));
-    else if (names.length) this.#show(row, 'read', 'checks', readBy(names));
+    if (names.length && names.length >= read && this.told === 'who') this.#show(row, 'read', 'checks', readBy(names));
+    else if (read || names.length) this.#show(row, 'read', 'checks', t('n.read_by', { n: Math.max(read, names.length) }));
     else if (delivered || people.some((p) => p.delivered >= seq)) this.#show(row, 'delivered', 'checks', t('message.delivered'));
     else this.#show(row, 'sent', 'check', t('message.sent'));
   }
