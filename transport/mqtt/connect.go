@@ -106,7 +106,7 @@ func (c *conn) read(p *packet.Connect) (*greeting, *parleyv1.Connect, *packet.Er
 		if _, err := topic.ParseName(string(p.Will.Topic)); err != nil {
 			return nil, nil, packet.TopicNameInvalid.Errorf("will: %v", err)
 		}
-		cl.will = newWill(p, c.s.limits.HeaderCount)
+		cl.extra().will = newWill(p, c.s.limits.HeaderCount)
 	}
 	return g, &parleyv1.Connect{
 		Token: string(p.Password), Device: devicePrefix + id, Clean: p.Clean, ExpirySeconds: uint64(cl.expiry),
