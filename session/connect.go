@@ -58,9 +58,9 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 func (s *Session) begin() {
 	now := s.m.now()
 	s.mu.Lock()
-	s.live.connectBy, s.live.expires = 0, s.m.expiryOf(*s.identity)
-	s.live.lastPing, s.live.heard, s.live.waiting = now, now, false
-	next := s.live.next(now)
+	s.live.ConnectBy, s.live.Expires = 0, s.m.expiryOf(*s.identity)
+	s.live.LastPing, s.live.Heard, s.live.Waiting = now, now, false
+	next := s.live.Next(now)
 	s.mu.Unlock()
 	s.connected.Store(true)
 	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
@@ -106,7 +106,7 @@ func ClientError(err error) *protocol.Error { return signin.ClientError(err) }
 func (s *Session) restore(ctx context.Context, c *parleyv1.Connect, back *comeback) (*parleyv1.Connected, []*pubsub.Feed, error) {
 	answer := &parleyv1.Connected{
 		User: s.user, Resumed: back.kept != nil, Node: s.m.Node,
-		PingSeconds: uint32(s.m.pace.promise() / time.Second),
+		PingSeconds: uint32(s.m.pace.Promise() / time.Second),
 		ExpiresInMs: expiresIn(s.Identity()),
 	}
 	if err := s.ask(ctx, c, back.kept, answer); err != nil {
@@ -270,8 +270,8 @@ func (s *Session) refresh(id uint64, c *parleyv1.Refresh) {
 	now := s.m.now()
 	s.mu.Lock()
 	s.identity = &who
-	s.live.expires = s.m.expiryOf(who)
-	next := s.live.next(now)
+	s.live.Expires = s.m.expiryOf(who)
+	next := s.live.Next(now)
 	s.mu.Unlock()
 	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
 	s.reauthorize(ctx) // the new token may come with other roles
