@@ -2,6 +2,7 @@ package parley
 
 import (
 	"context"
+	"maps"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -19,7 +20,7 @@ type collector struct {
 	published, delivered, dropped, events      *prometheus.Desc
 	skipped, compressed                        *prometheus.Desc
 	bytes, frames                              *prometheus.Desc
-	streams, streamed                          *prometheus.Desc
+	streams, streamed, carried, arrived        *prometheus.Desc
 }
 
 func newCollector(l *Live) *collector {
@@ -47,6 +48,8 @@ func newCollector(l *Live) *collector {
 		bytes:       desc("socket_bytes_total", "Bytes over sockets.", "direction"),
 		frames:      desc("socket_frames_received_total", "Frames received."),
 		streams:     desc("event_streams", "Event streams and polls being answered."),
+		carried:     desc("transport_bytes_total", "Bytes over transports besides WebSockets and event streams.", "transport", "direction"),
+		arrived:     desc("transport_frames_received_total", "Frames or packets received over them.", "transport"),
 		streamed:    desc("event_stream_bytes_total", "Bytes of event streams and polls."),
 	}
 }
@@ -55,7 +58,7 @@ func newCollector(l *Live) *collector {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.connections, c.users, c.detached, c.topics, c.busy, c.accepted, c.ended, c.refused, c.errors, c.calls,
-		c.published, c.delivered, c.dropped, c.skipped, c.compressed, c.events, c.bytes, c.frames, c.streams, c.streamed,
+		c.published, c.delivered, c.dropped, c.skipped, c.compressed, c.events, c.bytes, c.frames, c.streams, c.streamed, c.carried, c.arrived,
 	} {
 		ch <- d
 	}
@@ -80,7 +83,20 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(c.calls, s.Calls)
 	count(c.published, p.Published)
 	count(c.delivered, p.Delivered)
-	count(c.dropped, w.Dropped+e.Dropped)
+	dropped, skipped := w.Dropped+e.Dropped, maps.Clone(w.Skipped)
+	for policy, n := range e.Skipped {
+		skipped[policy] += n
+	}
+	for _, t := range c.l.traffic() {
+		count(c.carried, t.BytesIn, t.Transport, "in")
+		count(c.carried, t.BytesOut, t.Transport, "out")
+		count(c.arrived, t.FramesIn, t.Transport)
+		dropped += t.Dropped
+		for policy, n := range t.Skipped {
+			skipped[policy] += n
+		}
+	}
+	count(c.dropped, dropped)
 	count(c.compressed, w.Compressed)
 	count(c.events, s.DroppedEvents)
 	count(c.bytes, w.BytesIn, "in")
@@ -88,8 +104,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(c.frames, w.FramesIn)
 	count(c.streamed, e.BytesOut)
 	gauge(c.streams, e.Open)
-	for policy, n := range w.Skipped {
-		count(c.skipped, n+e.Skipped[policy], policy)
+	for policy, n := range skipped {
+		count(c.skipped, n, policy)
 	}
 	for reason, n := range s.Ended {
 		count(c.ended, n, reason)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/parleyhq/parley/protocol"
 	"github.com/parleyhq/parley/session"
+	"github.com/parleyhq/parley/transport"
 )
 
 // Transport is a way in that the program adds to those of this package, such
@@ -37,6 +38,19 @@ func (l *Live) Upgrade(serve func(w http.ResponseWriter, r *http.Request, info s
 			writeError(c, refused)
 		}
 	}
+}
+
+// traffic returns what the transports that were joined have carried, of those
+// that tell.
+func (l *Live) traffic() (list []transport.Traffic) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for _, t := range l.joined {
+		if c, ok := t.(transport.Carrier); ok {
+			list = append(list, c.Traffic())
+		}
+	}
+	return list
 }
 
 // wait returns when every connection has ended.

@@ -203,6 +203,33 @@ func TestStorm(t *testing.T) {
 	}
 }
 
+func TestResume(t *testing.T) {
+	for _, portable := range []bool{false, true} {
+		o := parley(t, small(bench.Resume, 60, 4, 120))
+		o.Portable, o.Returns = portable, 500
+		r := run(t, o)
+		flawless(t, r)
+		s := r.Resume
+		if s.Delivered != 60*120 || s.Sessions != 56 || s.Returned != 56 || s.Missed != 56*120 {
+			t.Errorf("%+v", s)
+		}
+		if s.CaughtUp.Count != 56 || s.CaughtUp.P50 < s.Latency.P50/2 || s.CaughtUpSeconds < 55./500 {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+// Who gets less than it missed is not caught up, and that is told.
+func TestResumeOfTopicsThatKeepTooLittle(t *testing.T) {
+	o := parleyWith(t, small(bench.Resume, 10, 2, 30), func(c *config.Config) {
+		c.Topics = []config.Topic{{Pattern: "public/durable/#", History: 10, HistoryAge: time.Hour, Durable: true}}
+	})
+	o.Timeout = time.Second
+	if r := run(t, o); !r.Failed() || r.Faults.Gaps == 0 || r.Faults.Lost == 0 {
+		t.Errorf("%s", r.Table())
+	}
+}
+
 func TestSoak(t *testing.T) {
 	o := parley(t, small(bench.Soak, 30, 3, 0))
 	o.Duration, o.Churn, o.Rate = 2*time.Second, 40, 100

@@ -21,6 +21,19 @@ type opened struct {
 	first   error // what the first that failed said
 }
 
+// add counts one connect. What fails because ctx has ended does not count.
+func (o *opened) add(ctx context.Context, took time.Duration, err error) {
+	switch {
+	case err == nil:
+		o.latency.Add(took)
+	case ctx.Err() == nil:
+		o.failed++
+		if o.first == nil {
+			o.first = err
+		}
+	}
+}
+
 // open connects peers, some at once. Those that fail are not tried again.
 func (r *run) open(ctx context.Context, peers []*swarm.Peer) opened {
 	var (
@@ -41,15 +54,7 @@ func (r *run) open(ctx context.Context, peers []*swarm.Peer) opened {
 				err := r.swarm.Connect(ctx, peers[i])
 				took := time.Since(start)
 				mu.Lock()
-				switch {
-				case err == nil:
-					all.latency.Add(took)
-				case ctx.Err() == nil:
-					all.failed++
-					if all.first == nil {
-						all.first = err
-					}
-				}
+				all.add(ctx, took, err)
 				mu.Unlock()
 			}
 		})

@@ -27,6 +27,7 @@ const (
 	OneToOne Scenario = "one-to-one" // many topics, one receiver each
 	Slow     Scenario = "slow"       // some receivers do not keep up
 	Storm    Scenario = "storm"      // everybody drops and comes back
+	Resume   Scenario = "resume"     // sessions catch up with what was said without them
 	Soak     Scenario = "soak"       // a long time of coming and going
 )
 
@@ -50,6 +51,9 @@ type Options struct {
 	Size        int // of a payload, in bytes
 	Workers     int // dials at once
 	Churn       int // connections that are replaced in a second of a soak
+	// Returns is how many sessions come back in a second of a resume; Messages
+	// are those of each topic then.
+	Returns float64
 
 	Slow       int     // of the connections, those that are slow
 	SlowRate   int     // bytes a second that a slow one takes
@@ -100,6 +104,9 @@ func Defaults(s Scenario) Options {
 		// Enough for each that what the system itself holds for a slow one is full within a round: some megabytes.
 		o.Connections, o.Messages, o.Rate, o.Size = 300, 600, 40, 16384
 		o.Slow, o.SlowRate, o.Rounds, o.Tolerance = 3, 1024, 4, 5
+	case Resume:
+		o.Prefix = "public/durable/bench"
+		o.Connections, o.Topics, o.Messages, o.Workers, o.Returns = 10_000, 10, 100, 256, 1000
 	case Soak:
 		o.Connections, o.Topics, o.Messages = 200, 10, 0
 		o.Rate, o.Churn, o.Duration = 50, 10, time.Minute
@@ -139,7 +146,7 @@ func (o Options) Validate() error {
 
 // scenario checks what depends on the scenario.
 func (o Options) scenario() error {
-	known := []Scenario{Idle, Fanout, OneToOne, Slow, Storm, Soak}
+	known := []Scenario{Idle, Fanout, OneToOne, Slow, Storm, Resume, Soak}
 	switch {
 	case !slices.Contains(known, o.Scenario):
 		return fmt.Errorf("there is no scenario %q: use one of %v", o.Scenario, known)
@@ -151,9 +158,11 @@ func (o Options) scenario() error {
 		return errors.New("slow needs a --rate, a --slow-rate of at least 1 byte a second, at least one of --rounds, and no negative --tolerance")
 	case o.Scenario == Storm && o.Messages < 2:
 		return errors.New("a storm needs at least 2 --messages: some before it, the rest while everybody is away")
+	case o.Scenario == Resume && (o.Returns <= 0 || o.Returns > 1e6 || o.Connections <= o.Topics):
+		return errors.New("resume needs a --rate above 0, at most a million, and more --sessions than --topics")
 	case o.Scenario == OneToOne && o.Topics != o.Connections:
 		return fmt.Errorf("one-to-one with %d topics and %d connections: one receiver each, so as many", o.Topics, o.Connections)
-	case (o.Scenario == Fanout || o.Scenario == OneToOne || o.Scenario == Slow) && o.Messages == 0:
+	case (o.Scenario == Fanout || o.Scenario == OneToOne || o.Scenario == Slow || o.Scenario == Resume) && o.Messages == 0:
 		return errors.New("--messages 0: at least one has to be published")
 	}
 	return nil
@@ -163,7 +172,11 @@ func (o Options) scenario() error {
 func (o Options) fits() error {
 	switch o.Protocol {
 	case swarm.Parley:
+		return nil
 	case swarm.Broadcast:
+		if o.Scenario == Resume {
+			return fmt.Errorf("--protocol %s: such a server has no sessions to resume", o.Protocol)
+		}
 		if o.Topics > 1 {
 			return fmt.Errorf("--protocol %s with %d topics: such a server has none, what one says goes to all (use --topics 1)", o.Protocol, o.Topics)
 		}
@@ -203,6 +216,14 @@ func (o Options) target() (*url.URL, error) {
 func local(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// qos is the quality of service of the subscriptions.
+func (o Options) qos() uint32 {
+	if o.Scenario == Resume {
+		return 1
+	}
+	return 0
 }
 
 // token is what client i signs in with.

@@ -8,7 +8,7 @@ import (
 
 func TestDefaultsAreValid(t *testing.T) {
 	t.Parallel()
-	for _, s := range []Scenario{Idle, Fanout, OneToOne, Slow, Storm, Soak} {
+	for _, s := range []Scenario{Idle, Fanout, OneToOne, Slow, Storm, Resume, Soak} {
 		o := Defaults(s)
 		for _, url := range []string{"ws://127.0.0.1:8080/ws", "ws://localhost", "http://[::1]:80", "wss://127.1.2.3"} {
 			if o.URL = url; o.Validate() != nil {
@@ -37,6 +37,9 @@ func TestValidate(t *testing.T) {
 		"no scenario":                 func(o *Options) { o.Scenario = "flood" },
 		"at least one has to be":      func(o *Options) { o.Messages = 0 },
 		"a soak needs":                func(o *Options) { o.Scenario, o.Duration = Soak, 0 },
+		"resume needs a --rate":       func(o *Options) { *o = Defaults(Resume); o.URL, o.Returns = "ws://127.0.0.1", 0 },
+		"more --sessions than":        func(o *Options) { *o = Defaults(Resume); o.URL, o.Topics = "ws://127.0.0.1", o.Connections },
+		"has no sessions to resume":   func(o *Options) { *o = Defaults(Resume); o.URL, o.Protocol, o.Topics = "ws://127.0.0.1", "raw", 1 },
 		"a storm needs":               func(o *Options) { o.Scenario, o.Messages = Storm, 1 },
 		"--protocol \"mqtt\"":         func(o *Options) { o.Protocol = "mqtt" },
 		"such a server has none":      func(o *Options) { o.Protocol, o.Topics = "raw", 2 },

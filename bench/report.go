@@ -24,6 +24,7 @@ type Report struct {
 	Messages *Messages     `json:"messages,omitempty"`
 	Storm    *StormReport  `json:"storm,omitempty"`
 	Slow     *SlowReport   `json:"slow,omitempty"`
+	Resume   *ResumeReport `json:"resume,omitempty"`
 	Soak     *SoakReport   `json:"soak,omitempty"`
 	Server   *Server       `json:"server,omitempty"`
 	Faults   record.Faults `json:"faults"`
@@ -92,6 +93,31 @@ type StormReport struct {
 	PerSecond       float64            `json:"per_second"`
 	Latency         record.Percentiles `json:"latency"` // of one return: dial to subscribed
 	CPU             float64            `json:"cpu_us,omitempty"`
+}
+
+// ResumeReport is what it takes to catch up, beside live delivery of the same.
+type ResumeReport struct {
+	Delivered   int64   `json:"delivered_live"`
+	LiveSeconds float64 `json:"live_seconds"`
+	Sessions    int     `json:"sessions"` // that were away
+	Returned    int64   `json:"returned"`
+	PerSecond   float64 `json:"returns_per_second"` // as asked for
+	Missed      int64   `json:"missed"`             // messages that were caught up with, all sessions together
+	// CaughtUpSeconds is from the first return until all had what they missed.
+	CaughtUpSeconds float64 `json:"caught_up_seconds"`
+	// Latency is of one return, dial to connected; CaughtUp is from the same
+	// moment to the last message that was missed.
+	Latency  record.Percentiles `json:"latency"`
+	CaughtUp record.Percentiles `json:"latency_caught_up"`
+	// CPULive and CPUCatchUp are the server's for one delivery, in
+	// microseconds, the latter with all that coming back costs; 0: unknown.
+	CPULive    float64 `json:"cpu_us_live,omitempty"`
+	CPUCatchUp float64 `json:"cpu_us_catch_up,omitempty"`
+	// CPUReturn is the server's for one session that comes back and has missed nothing.
+	CPUReturn float64 `json:"cpu_us_return,omitempty"`
+	// Ratio is CPUCatchUp to CPULive, RatioMessages without what coming back costs.
+	Ratio         float64 `json:"cpu_ratio,omitempty"`
+	RatioMessages float64 `json:"cpu_ratio_messages,omitempty"`
 }
 
 // SlowReport is what the slow few do to the others. Times and

@@ -43,7 +43,7 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	r := &run{o: o, progress: progress{o.Progress, o.Terminal}, watcher: newWatcher(u, o)}
 	defer r.watcher.close()
 	r.report = &Report{Scenario: o.Scenario, URL: u.String(), Protocol: string(o.Protocol), Started: time.Now().UTC().Truncate(time.Second), Machine: machine()}
-	r.swarm, err = swarm.New(swarm.Target{URL: u, Protocol: o.Protocol, Token: o.token, Timeout: o.Timeout, Portable: o.Portable})
+	r.swarm, err = swarm.New(swarm.Target{URL: u, Protocol: o.Protocol, Token: o.token, Timeout: o.Timeout, Portable: o.Portable, QoS: o.qos()})
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +90,8 @@ func (r *run) scenario(ctx context.Context) error {
 		err = r.storm(ctx)
 	case Slow:
 		err = r.slow(ctx)
+	case Resume:
+		err = r.resume(ctx)
 	case Soak:
 		err = r.soak(ctx)
 	case Fanout, OneToOne:

@@ -18,6 +18,7 @@ func (r *Report) Table() string {
 	t.messages(r.Messages)
 	t.slow(r.Slow)
 	t.storm(r.Storm)
+	t.resume(r.Resume)
 	t.soak(r.Soak)
 	t.faults(r)
 	return t.b.String()
@@ -91,6 +92,22 @@ func (t *table) storm(s *StormReport) {
 	t.linef("all caught up after", "%.3f s, with %d missed deliveries", s.CaughtUpSeconds, s.Missed)
 	t.latency("dial to subscribed again", s.Latency)
 	t.known("server CPU per return", "%.1f µs", s.CPU)
+}
+
+func (t *table) resume(s *ResumeReport) {
+	if s == nil {
+		return
+	}
+	t.linef("delivered live", "%d in %.2f s", s.Delivered, s.LiveSeconds)
+	t.linef("resumed", "%d of %d sessions, at %.0f a second", s.Returned, s.Sessions, s.PerSecond)
+	t.linef("all caught up after", "%.3f s, with %d missed deliveries", s.CaughtUpSeconds, s.Missed)
+	t.latency("dial to connected again", s.Latency)
+	t.latency("dial to last one missed", s.CaughtUp)
+	t.known("server CPU live", "%.2f µs a delivery", s.CPULive)
+	t.known("server CPU catching up", "%.2f µs a delivery, coming back included", s.CPUCatchUp)
+	t.known("server CPU per return", "%.1f µs, with nothing missed", s.CPUReturn)
+	t.known("  catching up : live", "× %.2f", s.Ratio)
+	t.known("  the messages alone", "× %.2f", s.RatioMessages)
 }
 
 func (t *table) slow(s *SlowReport) {

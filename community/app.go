@@ -63,7 +63,7 @@ type App struct {
 	now      func() time.Time
 
 	stop    context.CancelFunc
-	running sync.WaitGroup // the outbox
+	running sync.WaitGroup // the outbox and the receipts
 }
 
 // New opens the database, registers the live handlers and begins to publish what the outbox
@@ -94,6 +94,9 @@ func New(ctx context.Context, c Config) (*App, error) {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a.stop = stop
 	a.running.Go(func() { box.Run(running) })
+	got := newReceipts(a.talk.Received, c.Log)
+	c.Live.OnReceipt(got.note)
+	a.running.Go(func() { got.run(running) })
 	return a, nil
 }
 

@@ -40,8 +40,10 @@ func loginOf(who parley.Identity) (session int64, ok bool) {
 // a phone to come back out of a tunnel; everything older is in the database.
 func LiveOptions() []parley.Option {
 	kept := parley.TopicSettings{History: 500, HistoryAge: 30 * time.Minute, KeyWindow: 30 * time.Minute}
+	said := kept
+	said.Receipts = parley.ReceiptsAuto
 	return []parley.Option{
-		parley.WithTopic("community/c/+", kept),
+		parley.WithTopic("community/c/+", said),
 		parley.WithTopic("community/c/+/typing", parley.TopicSettings{NoPresence: true}),
 		parley.WithTopic(web.TopicFeed, kept),
 		parley.WithTopic(web.TopicOnline, parley.TopicSettings{}),
@@ -103,13 +105,13 @@ func (a *App) stillSignedIn(ctx context.Context, who parley.Identity) error {
 type publisher struct{ live *parley.Live }
 
 // PublishEvent publishes one event, keyed by its id so that a repeat after a crash is stored once.
-func (p publisher) PublishEvent(ctx context.Context, e store.Event) error {
+func (p publisher) PublishEvent(ctx context.Context, e store.Event) (store.Place, error) {
 	if e.ToUser != "" {
-		return p.live.SendUser(ctx, e.ToUser, e.Type, json.RawMessage(e.Payload), parley.From(e.FromUser))
+		return store.Place{}, p.live.SendUser(ctx, e.ToUser, e.Type, json.RawMessage(e.Payload), parley.From(e.FromUser))
 	}
-	_, err := p.live.Publish(ctx, e.Topic, e.Type, json.RawMessage(e.Payload),
+	at, err := p.live.Publish(ctx, e.Topic, e.Type, json.RawMessage(e.Payload),
 		parley.Key(fmt.Sprintf("outbox-%d", e.ID)), parley.From(e.FromUser))
-	return err
+	return store.Place{Epoch: at.Epoch, Seq: int64(at.Seq)}, err
 }
 
 // liveSide is what the pages ask.

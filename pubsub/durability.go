@@ -13,12 +13,12 @@ import (
 type Sync uint8
 
 const (
-	// SyncAlways: it is on the disk, and survives kill -9 and a power cut.
+	// SyncAlways is on the disk, and survives kill -9 and a power cut.
 	SyncAlways Sync = iota
-	// SyncInterval: it will be on the disk within a second. A killed process or a
+	// SyncInterval will be on the disk within a second. A killed process or a
 	// power cut loses what came in that second.
 	SyncInterval
-	// SyncNever: it will be on the disk when the system thinks fit.
+	// SyncNever will be on the disk when the system thinks fit.
 	SyncNever
 )
 

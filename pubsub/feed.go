@@ -126,8 +126,8 @@ func (s *Service) Open(ctx context.Context, r Request) (*Feed, Start, error) {
 }
 
 // Start makes the receiver present on the topic and begins to hand over: first
-// what is kept, then what is published. What the receiver has no room for at
-// once follows later.
+// what is kept, then what is published. What the receiver has no room for, or
+// has to be read first, follows later.
 func (f *Feed) Start() {
 	if f.seat != nil {
 		f.sit()
@@ -143,10 +143,12 @@ func (f *Feed) Start() {
 	f.enter(name)
 	f.mu.Lock()
 	e := f.flow.Effects()
-	f.mu.Unlock()
 	if e.Work {
-		e.Work = f.turn()
+		more := f.flow.Greet((*hand)(f))
+		e = f.flow.Effects()
+		e.Work = more // nothing is read here: who starts a feed may be in a hurry
 	}
+	f.mu.Unlock()
 	f.follow(e)
 }
 

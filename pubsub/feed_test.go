@@ -447,10 +447,14 @@ func TestMoreThanCanWait(t *testing.T) {
 			publish(t, s, "a", fmt.Sprint(i+1))
 		}
 		feed.Start()
+		until := func(payload string) {
+			in.until(t, payload, func(got []*hub.Delivery) bool {
+				return in.why() != nil || slices.Contains(payloads(got), payload)
+			})
+		}
+		until(fmt.Sprint(n))
 		publish(t, s, "a", "after")
-		in.until(t, "what was published last", func(got []*hub.Delivery) bool {
-			return in.why() != nil || slices.Contains(payloads(got), "after")
-		})
+		until("after")
 		err = in.why()
 		return in, err
 	}

@@ -158,6 +158,7 @@ all)
 	want protoc protobuf-compiler "the protobuf compiler, from https://protobuf.dev/installation"
 	have node || want node nodejs "Node.js $node_major or newer, from https://nodejs.org"
 	want npm npm "comes with Node.js, from https://nodejs.org"
+	want mosquitto_pub mosquitto-clients "clients of MQTT, from https://mosquitto.org"
 	want_browser
 	install_missing
 	need_node

@@ -14,7 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/parleyhq/parley"
+	"github.com/parleyhq/parley/server/listen"
 	"github.com/parleyhq/parley/session"
+	"github.com/parleyhq/parley/transport/frame"
 	"github.com/parleyhq/parley/transport/mqtt"
 	"github.com/parleyhq/parley/transport/websocket"
 )
@@ -51,7 +53,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 			if p.addr == "" {
 				continue
 			}
-			l, err := listenConfig().Listen(ctx, "tcp", p.addr)
+			l, err := listen.Config().Listen(ctx, "tcp", p.addr)
 			if err != nil {
 				return fmt.Errorf("cannot listen on %s (choose another address with --%s): %w", p.addr, p.setting, err)
 			}
@@ -168,4 +170,18 @@ func sseDoor(s *Server) door {
 		}
 		return nil
 	}}
+}
+
+func frameDoor(s *Server) door {
+	d := door{name: "frame"}
+	if s.cfg.FrameAddr == "" {
+		return d
+	}
+	var frames *frame.Server
+	s.live.Join(func(m *session.Manager) parley.Transport {
+		frames = frame.New(m, s.log)
+		return frames
+	})
+	d.ports = []port{{name: "Frame", setting: "frame-addr", addr: s.cfg.FrameAddr, serve: frames.Serve}}
+	return d
 }

@@ -12,8 +12,7 @@ import (
 	"github.com/parleyhq/parley/store/pebblestore"
 )
 
-// transports are all ways in. A new one is a line here, and a door in a file
-// of its own.
+// transports are all ways in. A new one is a line here, and a door in doors.go.
 func transports() []func(*Server) door {
 	return []func(*Server) door{
 		webSocketDoor,

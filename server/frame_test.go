@@ -62,6 +62,9 @@ func TestDevices(t *testing.T) {
 	if one, err := next(); err != nil || string(one.GetMessage().GetPayload()) != "7" {
 		t.Fatal(one, err)
 	}
+	if _, _, text := r.do("GET", "/metrics", ""); !strings.Contains(text, `parley_transport_frames_received_total{transport="frame"} 1`) {
+		t.Error("the metrics do not count frames")
+	}
 	done := make(chan error, 1)
 	go func() { done <- r.end() }()
 	if one, err := next(); err != nil || one.GetLeaving().GetReason() != "draining" {

@@ -20,6 +20,7 @@ import (
 	"github.com/parleyhq/parley/community"
 	"github.com/parleyhq/parley/server/config"
 	"github.com/parleyhq/parley/server/datadir"
+	"github.com/parleyhq/parley/server/listen"
 )
 
 // Options are what a server needs besides its configuration.
@@ -68,7 +69,7 @@ func Open(ctx context.Context, cfg config.Config, o Options) (_ *Server, err err
 	if err := s.takeFolder(); err != nil {
 		return nil, err
 	}
-	if s.listener, err = listenConfig().Listen(ctx, "tcp", cfg.Addr); err != nil {
+	if s.listener, err = listen.Config().Listen(ctx, "tcp", cfg.Addr); err != nil {
 		return nil, fmt.Errorf("cannot listen on %s (choose another address with --addr): %w", cfg.Addr, err)
 	}
 	registry := newRegistry(cfg.Node)

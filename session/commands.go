@@ -63,7 +63,7 @@ func (s *Session) subscribeCommand(id uint64, c *parleyv1.Subscribe) {
 		}
 		feed.Start()
 	}
-	if started.GetQos() == 0 {
+	if started.GetQos() == 0 || s.fleeting {
 		begin()
 		return
 	}
@@ -308,7 +308,7 @@ func (s *Session) checkPublish(who auth.Identity, name topic.Name, c *parleyv1.P
 		return protocol.Forbidden.Errorf("publish: topics that begin with $ belong to the server")
 	case c.GetQos() > 2:
 		return protocol.BadRequest.Errorf("publish: qos is 0, 1 or 2, not %d", c.GetQos())
-	case c.GetN() > 0 && !s.numbers():
+	case c.GetN() > 0 && s.lasts().producer == "":
 		return protocol.BadRequest.Errorf("publish: n is the number of a producer: name one in connect.producer")
 	case len(c.GetPayload()) > 0 && len(c.GetData()) > 0:
 		return protocol.BadRequest.Errorf("publish: payload and data exclude each other")
@@ -319,12 +319,6 @@ func (s *Session) checkPublish(who auth.Identity, name topic.Name, c *parleyv1.P
 		return ClientError(err)
 	}
 	return nil
-}
-
-// numbers reports whether the client numbers what it publishes.
-func (s *Session) numbers() bool {
-	l := s.last.Load()
-	return l != nil && l.producer != ""
 }
 
 func (s *Session) history(id uint64, c *parleyv1.History) {

@@ -11,6 +11,7 @@ import (
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 
 	"github.com/parleyhq/parley/protocol"
+	"github.com/parleyhq/parley/session/heartbeat"
 )
 
 // Conn is what a session needs of a transport. Its methods may be called
@@ -49,6 +50,16 @@ type Info struct {
 	// the device alone, and so does whoever says the same.
 	ByDevice bool
 }
+
+// HeartbeatStrategy is when a client is pinged.
+type HeartbeatStrategy = heartbeat.Strategy
+
+// The strategies.
+const (
+	HeartbeatFixed    = heartbeat.Fixed
+	HeartbeatAdaptive = heartbeat.Adaptive
+	HeartbeatOnIdle   = heartbeat.OnIdle
+)
 
 // Limits bound what one client can take. Zero values take the defaults, so
 // that forgetting one is safe.

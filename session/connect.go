@@ -2,9 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/parleyhq/parley/auth"
@@ -13,6 +10,7 @@ import (
 	"github.com/parleyhq/parley/protocol"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/session/signin"
 	"github.com/parleyhq/parley/session/vault"
 	"github.com/parleyhq/parley/store"
 )
@@ -42,12 +40,13 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 	}
 	defer back.release()
 	s.begin()
+	s.m.recheck(ctx, s)
 	answer, feeds, err := s.restore(ctx, c, &back)
 	welcome := func(err error) { s.welcome(id, answer, feeds, err) }
 	switch {
 	case err != nil:
 		s.turnAway(id, err)
-	case s.settle(&back):
+	case s.settle(&back, answer):
 		s.save(welcome)
 	default:
 		welcome(nil)
@@ -59,9 +58,9 @@ func (s *Session) connect(id uint64, c *parleyv1.Connect) {
 func (s *Session) begin() {
 	now := s.m.now()
 	s.mu.Lock()
-	s.live.connectBy, s.live.expires = 0, s.m.expiryOf(*s.identity)
-	s.live.lastPing, s.live.heard, s.live.waiting = now, now, false
-	next := s.live.next(now)
+	s.live.ConnectBy, s.live.Expires = 0, s.m.expiryOf(*s.identity)
+	s.live.LastPing, s.live.Heard, s.live.Waiting = now, now, false
+	next := s.live.Next(now)
 	s.mu.Unlock()
 	s.connected.Store(true)
 	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
@@ -96,53 +95,18 @@ func (s *Session) identify(ctx context.Context, token string) (auth.Identity, er
 }
 
 func (s *Session) verify(ctx context.Context, token string) (auth.Identity, error) {
-	if ticket.Is(token) && s.m.Tickets != nil {
-		return s.m.Tickets.Redeem(ctx, token)
-	}
-	if s.m.Verifier == nil {
-		return auth.Identity{}, protocol.Unauthorized.Errorf("this server takes no tokens: open the connection with a session cookie or a one-use ticket")
-	}
-	who, err := judge(ctx, s.m.Verifier, token)
-	if err != nil && auth.Code(err) == "" {
-		s.m.Log.ErrorContext(ctx, "a token could not be judged", "address", s.address, "error", err)
-	}
-	return who, err
-}
-
-// judge turns a panic of the application's verifier into an error.
-func judge(ctx context.Context, v auth.Verifier, token string) (who auth.Identity, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			who, err = auth.Identity{}, fmt.Errorf("the verifier panicked: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return v.Verify(ctx, token)
+	return signin.Desk{Tickets: s.m.Tickets, Verifier: s.m.Verifier, Log: s.m.Log}.Verify(ctx, token, s.address)
 }
 
 // ClientError turns a refusal of any floor into one fit for the client.
-func ClientError(err error) *protocol.Error {
-	if known, ok := errors.AsType[*protocol.Error](err); ok {
-		return known
-	}
-	var refused *auth.Error
-	if !errors.As(err, &refused) {
-		return protocol.Internal.Hide(err, "the request could not be answered: try again later")
-	}
-	switch refused.Code {
-	case auth.CodeTokenExpired, auth.CodeTicketExpired:
-		return protocol.TokenExpired.Hide(err, refused.Message)
-	case auth.CodeForbidden, auth.CodeOrigin:
-		return protocol.Forbidden.Hide(err, refused.Message)
-	}
-	return protocol.Unauthorized.Hide(err, refused.Message)
-}
+func ClientError(err error) *protocol.Error { return signin.ClientError(err) }
 
 // restore opens what the client wants to receive, or what its session did, and
 // writes the answer.
 func (s *Session) restore(ctx context.Context, c *parleyv1.Connect, back *comeback) (*parleyv1.Connected, []*pubsub.Feed, error) {
 	answer := &parleyv1.Connected{
 		User: s.user, Resumed: back.kept != nil, Node: s.m.Node,
-		PingSeconds: uint32(s.m.pace.promise() / time.Second),
+		PingSeconds: uint32(s.m.pace.Promise() / time.Second),
 		ExpiresInMs: expiresIn(s.Identity()),
 	}
 	if err := s.ask(ctx, c, back.kept, answer); err != nil {
@@ -155,7 +119,8 @@ func (s *Session) restore(ctx context.Context, c *parleyv1.Connect, back *comeba
 	restored := len(wanted) == 0
 	if restored && back.kept != nil {
 		for i := range back.kept.Subscriptions {
-			wanted = append(wanted, wireOf(&back.kept.Subscriptions[i]))
+			sub := &back.kept.Subscriptions[i]
+			wanted = append(wanted, &parleyv1.Subscribe{Topic: sub.Filter, Qos: sub.QoS, Presence: sub.Presence, Receipts: sub.Receipts})
 		}
 	}
 	var feeds []*pubsub.Feed
@@ -187,10 +152,6 @@ func (b *comeback) saved(w *parleyv1.Subscribe) *store.Subscription {
 		}
 	}
 	return nil
-}
-
-func wireOf(sub *store.Subscription) *parleyv1.Subscribe {
-	return &parleyv1.Subscribe{Topic: sub.Filter, Qos: sub.QoS, Presence: sub.Presence, Receipts: sub.Receipts}
 }
 
 // maxProducer bounds the id of a producer.
@@ -234,10 +195,11 @@ func (s *Session) ask(ctx context.Context, c *parleyv1.Connect, kept *store.Sess
 
 // settle compares the session with its record, and reports whether the answer
 // has to wait until it is written.
-func (s *Session) settle(back *comeback) bool {
+func (s *Session) settle(back *comeback, answer *parleyv1.Connected) bool {
 	now := s.record()
+	answer.ExpirySeconds = uint64(now.Expiry / time.Second)
 	switch {
-	case !vault.Durable(now):
+	case s.fleeting, !vault.Durable(now):
 		if back.stored {
 			s.m.vault.Forget(s.id, nil)
 		}
@@ -273,7 +235,6 @@ func (s *Session) welcome(id uint64, answer *parleyv1.Connected, feeds []*pubsub
 		s.m.Log.Error("a resume ticket could not be signed", "error", err)
 	}
 	answer.Session = text
-	answer.ExpirySeconds = uint64(s.expiry(s.lastsOn()) / time.Second)
 	s.mu.Lock()
 	s.conn.Reply(&parleyv1.Reply{Id: id, Reply: &parleyv1.Reply_Connected{Connected: answer}})
 	s.welcomed = true
@@ -281,14 +242,6 @@ func (s *Session) welcome(id uint64, answer *parleyv1.Connected, feeds []*pubsub
 	for _, feed := range feeds {
 		feed.Start()
 	}
-}
-
-// lastsOn reports whether the store keeps the session.
-func (s *Session) lastsOn() bool {
-	l := s.last.Load()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return l != nil && l.stored
 }
 
 func expiresIn(who auth.Identity) uint64 {
@@ -317,8 +270,8 @@ func (s *Session) refresh(id uint64, c *parleyv1.Refresh) {
 	now := s.m.now()
 	s.mu.Lock()
 	s.identity = &who
-	s.live.expires = s.m.expiryOf(who)
-	next := s.live.next(now)
+	s.live.Expires = s.m.expiryOf(who)
+	next := s.live.Next(now)
 	s.mu.Unlock()
 	s.m.wheel.Set(&s.timer, next.Sub(now), s.onTimer)
 	s.reauthorize(ctx) // the new token may come with other roles

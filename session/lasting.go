@@ -131,7 +131,7 @@ func (s *Session) surrender() (kept *store.Session, stored, moved bool) {
 	if l != nil {
 		stored, moved = l.stored, len(l.moved) > 0
 	}
-	lingers := s.leaving != nil && s.leaving.Retry == protocol.RetryNever // it was ended for good
+	lingers := s.fleeting || s.leaving != nil && s.leaving.Retry == protocol.RetryNever // it was ended for good
 	s.mu.Unlock()
 	if lingers {
 		return nil, stored, false
@@ -294,7 +294,8 @@ func (s *Session) save(then func(error)) {
 	if l.answers.Len() >= maxAnswers {
 		l.answers.Wait(s.m.base)
 	}
-	s.m.vault.Save(s.id, s, l.answers.Add(s.m.calls.Go, then))
+	s.running.Add(1) // a drain waits for it
+	s.m.vault.Save(s.id, s, l.answers.Add(s.m.calls.Go, func(err error) { then(err); s.finished() }))
 }
 
 // resave has a session written that the store has, for nobody who waits.

@@ -296,6 +296,31 @@ func TestDisconnectedWhileConnecting(t *testing.T) {
 	})
 }
 
+// Rights that change while somebody says who they are, are those they have.
+func TestRightsChangedWhileConnecting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, answer := make(chan struct{}), make(chan struct{})
+		m := newManager(t, Limits{}, func(c *Config) {
+			c.Identify = func(_ context.Context, user string) (auth.Identity, error) { return auth.Identity{User: user}, nil }
+			c.Verifier = auth.VerifierFunc(func(context.Context, string) (auth.Identity, error) {
+				close(asked)
+				<-answer
+				return auth.Identity{User: "ada", Roles: []string{"admin"}}, nil
+			})
+		})
+		h := arrive(t, m, "nobody")
+		go h.do(&parleyv1.Command{Command: &parleyv1.Command_Connect{Connect: &parleyv1.Connect{Token: "t"}}})
+		<-asked
+		<-time.NewTimer(time.Millisecond).C
+		m.Reauthorize(t.Context(), "ada") // no admin any more
+		close(answer)
+		synctest.Wait()
+		if who := h.session.Identity(); who.User != "ada" || who.HasRole("admin") || h.why() != "" {
+			t.Errorf("%+v, %q", who, h.why())
+		}
+	})
+}
+
 // What somebody has asked for is answered before a drain sends them away: by
 // the handler, or, when that takes too long, with why not.
 func TestDrainAnswersFirst(t *testing.T) {
@@ -345,6 +370,26 @@ func TestDrainAnswersFirst(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A drain waits for answers that wait for the store.
+func TestDrainWaitsForTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := &stuck{Store: memorystore.New(memorystore.Limits{})}
+		m := newManager(t, Limits{}, func(c *Config) { c.Store = slow })
+		h, _ := come(t, m, "ada", &parleyv1.Connect{})
+		h.do(&parleyv1.Command{Command: &parleyv1.Command_Subscribe{Subscribe: &parleyv1.Subscribe{Topic: "public/1", Qos: 1}}})
+		drained := make(chan error, 1)
+		go func() { drained <- m.Drain(t.Context()) }()
+		synctest.Wait()
+		if h.why() != "" {
+			t.Errorf("ended with %q before it was answered", h.why())
+		}
+		slow.release()
+		if err := <-drained; err != nil || h.said[1].GetSubscribed() == nil || h.why() != protocol.Draining.Code {
+			t.Errorf("%v, told %v, %q", err, h.said, h.why())
+		}
+	})
 }
 
 // The rate is that of commands, not of frames.

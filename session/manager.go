@@ -23,6 +23,7 @@ import (
 	"github.com/parleyhq/parley/routing"
 	"github.com/parleyhq/parley/session/admission"
 	"github.com/parleyhq/parley/session/events"
+	"github.com/parleyhq/parley/session/heartbeat"
 	"github.com/parleyhq/parley/session/tally"
 	"github.com/parleyhq/parley/session/vault"
 	"github.com/parleyhq/parley/store"
@@ -57,9 +58,9 @@ type Event = events.Event
 type Manager struct {
 	Config
 	wheel  *wheel.Wheel
-	pace   pace
-	quiet  pace      // of those that are never pinged
-	began  time.Time // what moments count from
+	pace   heartbeat.Pace
+	quiet  heartbeat.Pace // of those that are never pinged
+	began  time.Time      // what moments count from
 	ping   *hub.Delivery
 	events *events.Queue
 	base   context.Context // of requests; ends with the manager
@@ -74,7 +75,8 @@ type Manager struct {
 	draining  bool
 	empty     chan struct{} // closed when draining and nothing is open or admitted
 	admission *admission.Gate
-	revoked   map[string]moment // when somebody was disconnected of late
+	revoked   map[string]heartbeat.Moment // when somebody was disconnected of late
+	changed   map[string]heartbeat.Moment // when somebody's rights were looked at of late
 
 	vault    *vault.Vault
 	volatile *memorystore.Store
@@ -98,15 +100,18 @@ func NewManager(c Config) *Manager {
 	c.Log = cmp.Or(c.Log, slog.Default())
 	m := &Manager{
 		Config: c, wheel: wheel.New(tick), began: time.Now().Add(-time.Second), // no moment is 0
-		pace:      pace{c.Limits.HeartbeatInterval, c.Limits.HeartbeatTimeout, c.Limits.IdleTimeout, c.Limits.Heartbeat},
-		quiet:     pace{interval: never, idle: c.Limits.IdleTimeout},
+		pace: heartbeat.Pace{
+			Interval: c.Limits.HeartbeatInterval, Timeout: c.Limits.HeartbeatTimeout, Idle: c.Limits.IdleTimeout, Strategy: c.Limits.Heartbeat,
+		},
+		quiet:     heartbeat.Pace{Interval: heartbeat.Never, Idle: c.Limits.IdleTimeout},
 		ping:      &hub.Delivery{Event: &parleyv1.Reply{Reply: &parleyv1.Reply_Ping{Ping: &parleyv1.Ping{}}}},
 		sessions:  make(map[string]*Session),
 		users:     make(map[string]*Session),
 		addresses: make(map[string]int),
 		open:      make(map[*Session]struct{}),
 		empty:     make(chan struct{}),
-		revoked:   make(map[string]moment),
+		revoked:   make(map[string]heartbeat.Moment),
+		changed:   make(map[string]heartbeat.Moment),
 	}
 	m.events = events.New(c.Log)
 	m.admission = admission.New(c.Limits.AcceptRate, c.Limits.AcceptRateOneIP)
@@ -131,14 +136,14 @@ func (m *Manager) Start() {
 	m.writing.Go(func() { m.vault.Run(m.kept) })
 }
 
-func (m *Manager) now() moment { return m.momentOf(time.Now()) }
+func (m *Manager) now() heartbeat.Moment { return m.momentOf(time.Now()) }
 
-func (m *Manager) momentOf(t time.Time) moment { return moment(t.Sub(m.began)) }
+func (m *Manager) momentOf(t time.Time) heartbeat.Moment { return heartbeat.Moment(t.Sub(m.began)) }
 
-func (m *Manager) timeOf(at moment) time.Time { return m.began.Add(time.Duration(at)) }
+func (m *Manager) timeOf(at heartbeat.Moment) time.Time { return m.began.Add(time.Duration(at)) }
 
 // expiryOf returns when an identity stops being valid; none for never.
-func (m *Manager) expiryOf(who auth.Identity) moment {
+func (m *Manager) expiryOf(who auth.Identity) heartbeat.Moment {
 	if who.Expires.IsZero() {
 		return 0
 	}
@@ -224,11 +229,11 @@ func (m *Manager) Accept(conn Conn, info Info) *Session {
 		who := info.Identity
 		s.identity = &who
 	}
-	s.live.pace = &m.pace
+	s.live.Pace = &m.pace
 	if info.Quiet {
-		s.live.pace = &m.quiet
+		s.live.Pace = &m.quiet
 	}
-	s.live.connectBy = m.now().Add(m.Limits.ConnectTimeout)
+	s.live.ConnectBy = m.now().Add(m.Limits.ConnectTimeout)
 	m.counts.accepted.Add(1)
 	m.mu.Lock()
 	m.admitted--
@@ -418,7 +423,9 @@ func (m *Manager) sweep(ctx context.Context) {
 			m.Log.Error("sessions whose time is up could not be removed", "error", err)
 		}
 		m.mu.Lock()
-		maps.DeleteFunc(m.revoked, func(_ string, at moment) bool { return m.momentOf(now).Sub(at) > time.Minute })
+		old := func(_ string, at heartbeat.Moment) bool { return m.momentOf(now).Sub(at) > time.Minute }
+		maps.DeleteFunc(m.revoked, old)
+		maps.DeleteFunc(m.changed, old)
 		m.mu.Unlock()
 	}
 }

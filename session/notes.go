@@ -24,6 +24,12 @@ func (s *Session) Note(name string) []byte {
 // older connection's are not taken once a newer one has the session. To be
 // called after the connect command was answered; done must not block.
 func (s *Session) SetNote(name string, value []byte, done func(error)) {
+	if s.fleeting {
+		if done != nil {
+			done(nil)
+		}
+		return
+	}
 	l := s.lasts()
 	s.mu.Lock()
 	if s.taken || s.ended {
@@ -52,6 +58,10 @@ func (s *Session) SetNote(name string, value []byte, done func(error)) {
 		s.m.vault.Save(s.id, s, done)
 	}
 }
+
+// Fleeting says that the session ends with its connection, whoever ends that:
+// nothing of it is kept anywhere. To be called before the connect command.
+func (s *Session) Fleeting() { s.fleeting = true }
 
 // SetExpiry changes how long the session is kept after its connection, within
 // what the server allows.

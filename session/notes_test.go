@@ -110,3 +110,43 @@ func TestExpiryIsSetAtTheEnd(t *testing.T) {
 	}
 	l.session.End(protocol.Closed)
 }
+
+// A session that ends with its connection is found by nobody, not even by the
+// connection that takes its place.
+func TestFleetingSessions(t *testing.T) {
+	m := newManager(t, Limits{})
+	enter := func() *line {
+		l := &line{ended: make(chan protocol.Reason, 1)}
+		if err := m.Admit("192.0.2.1"); err != nil {
+			t.Fatal(err)
+		}
+		l.session = m.Accept(l, Info{Address: "192.0.2.1", ByDevice: true})
+		return l
+	}
+	connect := func(l *line) {
+		c := &parleyv1.Connect{Device: "sensor-1", ExpirySeconds: 60}
+		l.session.Handle([]protocol.Incoming{{ID: 1, Command: &parleyv1.Command{Id: 1, Command: &parleyv1.Command_Connect{Connect: c}}}})
+	}
+	first := enter()
+	first.session.Fleeting()
+	connect(first)
+	first.session.SetNote("a", []byte("1"), func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	second := enter() // while the first is still there
+	second.session.Fleeting()
+	connect(second)
+	<-first.ended
+	if second.session.Note("a") != nil {
+		t.Error("it goes on with a session that has ended")
+	}
+	second.session.End(protocol.Lost)
+	third := enter()
+	connect(third)
+	if third.session.Note("a") != nil || m.Stats().Resumed > 0 {
+		t.Error("something was kept")
+	}
+	third.session.End(protocol.Closed)
+}

@@ -2,8 +2,6 @@ package session
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +10,7 @@ import (
 	"github.com/parleyhq/parley/hub"
 	"github.com/parleyhq/parley/protocol"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/session/signin"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -106,10 +105,13 @@ func (m *Manager) DisconnectWhere(user, why string, ok func(auth.Identity) bool)
 // and the connections of one who is nobody any more, and returns how many
 // subscriptions ended.
 func (m *Manager) Reauthorize(ctx context.Context, user string) int {
+	m.mu.Lock()
+	m.changed[user] = m.now()
+	m.mu.Unlock()
 	sessions := m.ofUser(user)
 	n := 0
 	if m.Identify != nil {
-		who, err := m.ask(ctx, user)
+		who, err := signin.Ask(ctx, m.Identify, user)
 		if err != nil {
 			for _, s := range sessions {
 				n += s.describe().Subscriptions
@@ -128,14 +130,15 @@ func (m *Manager) Reauthorize(ctx context.Context, user string) int {
 	return n
 }
 
-// ask tells who a user is; a panic of the application's code is an error.
-func (m *Manager) ask(ctx context.Context, user string) (who auth.Identity, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			who, err = auth.Identity{}, fmt.Errorf("the code that identifies panicked: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return m.Identify(ctx, user)
+// recheck gives a session that has just connected the rights of its user, if
+// they were changed while it said who it is.
+func (m *Manager) recheck(ctx context.Context, s *Session) {
+	m.mu.RLock()
+	late := m.Identify != nil && m.changed[s.user] > s.since
+	m.mu.RUnlock()
+	if late {
+		m.Reauthorize(ctx, s.user)
+	}
 }
 
 // Stats are counts since the start, and of the moment.

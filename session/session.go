@@ -17,6 +17,7 @@ import (
 	"github.com/parleyhq/parley/protocol"
 	parleyv1 "github.com/parleyhq/parley/protocol/parley/v1"
 	"github.com/parleyhq/parley/pubsub"
+	"github.com/parleyhq/parley/session/heartbeat"
 	"github.com/parleyhq/parley/topic"
 )
 
@@ -32,23 +33,24 @@ type Session struct {
 
 	// Set once by connect, read freely afterwards.
 	id, user, device string
-	since            moment
+	since            heartbeat.Moment
 	connected        atomic.Bool
 	calls            atomic.Int32            // under way
 	running          atomic.Int32            // they, and handlers of what was published
 	last             atomic.Pointer[lasting] // nil for most
 
 	timer wheel.Timer
-	due   moment   // when the commands so far would have come at the allowed rate
-	next  *Session // of the same user; guarded by the manager's lock
+	due   heartbeat.Moment // when the commands so far would have come at the allowed rate
+	next  *Session         // of the same user; guarded by the manager's lock
 
 	mu       sync.Mutex
 	welcomed bool // the answer to connect is queued; direct messages may follow
 	ended    bool
 	taken    bool           // a newer connection goes on with the session
 	byDevice bool           // Info.ByDevice; never changed
+	fleeting bool           // it ends with its connection; never changed once it has connected
 	identity *auth.Identity // never changed, only replaced; nil while unknown
-	live     liveness
+	live     heartbeat.Liveness
 	subs     subscriptions
 	leaving  *protocol.Reason // why the server ends it
 }
@@ -133,19 +135,19 @@ func (s *Session) gone() bool {
 }
 
 // hear notes that the client is alive, and whether it wants something.
-func (s *Session) hear(now moment, active bool) {
+func (s *Session) hear(now heartbeat.Moment, active bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live.heard = now
+	s.live.Heard = now
 	if active {
-		s.live.active = now
+		s.live.Active = now
 	}
 }
 
 // allowed holds the client to its rate of commands, whether they come one by
 // one or many in a frame. It counts as the generic cell rate algorithm does,
 // with one number: two seconds' worth may come at once.
-func (s *Session) allowed(now moment) bool {
+func (s *Session) allowed(now heartbeat.Moment) bool {
 	due := max(s.due, now)
 	if due.Sub(now) >= 2*time.Second {
 		return false
@@ -232,7 +234,7 @@ func (s *Session) End(why protocol.Reason) {
 		why = *s.leaving
 	}
 	s.mu.Unlock()
-	if s.connected.Load() && why.Retry != protocol.RetryNever {
+	if s.connected.Load() && why.Retry != protocol.RetryNever && !s.fleeting {
 		s.remain(subs)
 	}
 	for _, sub := range subs {
@@ -256,7 +258,7 @@ func (s *Session) onTimer(at time.Time) {
 		s.mu.Unlock()
 		return
 	}
-	ping, end, next := s.live.step(now)
+	ping, end, next := s.live.Step(now)
 	s.mu.Unlock()
 	if end.Code != "" {
 		s.leave(end, 0)

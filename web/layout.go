@@ -64,7 +64,36 @@ func (t Thread) Boot(kind string) map[string]any {
 	return map[string]any{
 		"kind": kind, "conversation": t.Conversation, "more": t.More, "read_seq": t.ReadSeq,
 		"last_seq": t.LastSeq, "position": t.Position, "members": t.Members, "can_send": t.CanSend,
+		"receipts": t.Receipts, "places": t.places(), "reach": t.reach(),
 	}
+}
+
+// places are where the messages stand in the topic: pairs of a message's seq and the topic's, 0
+// for what was said before the topic's present epoch. A message that is being published is not
+// among them.
+func (t Thread) places() [][2]uint64 {
+	out := make([][2]uint64, 0, len(t.Messages))
+	for _, m := range t.Messages {
+		switch {
+		case m.Place == nil || !t.Receipts.Live:
+		case m.Place.Epoch == t.Position.Epoch:
+			out = append(out, [2]uint64{m.Seq, m.Place.Seq})
+		default:
+			out = append(out, [2]uint64{m.Seq, 0})
+		}
+	}
+	return out
+}
+
+// reach are the numbers of the reader's own messages, by seq.
+func (t Thread) reach() map[uint64]*Reach {
+	out := make(map[uint64]*Reach)
+	for _, m := range t.Messages {
+		if m.Reach != nil {
+			out[m.Seq] = m.Reach
+		}
+	}
+	return out
 }
 
 // Heading is the catalogue key that names the kind of failure.

@@ -9,7 +9,7 @@ package web
 //	message.edit    {conversation, seq, body}             → Message
 //	message.delete  {conversation, seq}                   → {}
 //	history.load    {conversation, before, limit?}        → {messages: [Message], more}   oldest first
-//	read.mark       {conversation, seq}                   → {seq, unread: Unread}   cursors only move forward
+//	read.mark       {conversation, seq}                   → {seq, unread: Unread}   cursors only move forward; also where there are no receipts
 //	typing          {conversation}                        → {}   sent at most every 3 s while typing
 //	post.create     {category, title, body, key}          → {id, url}
 //	people.get      {ids}                                 → {people: [Person]}   at most 50
@@ -23,6 +23,11 @@ package web
 //	community/feed            post.created PostSummary · post.updated PostSummary · post.deleted {id}
 //	community/online          presence only: who has a page open
 //	community/announcements   announcement {text}: what operators say to everybody, usually over REST
+//
+// Where a thread says so (Receipts.Live), the page follows its conversation with QoS 1 and receipts, and
+// says with the read command how far its reader has got: see docs/protocol.md, "Receipts". Positions of
+// the topic and seqs of messages are not the same, for edits have positions, too: Message.Place is
+// where a message stands.
 //
 // Events to one person (SendUser; all devices)
 //

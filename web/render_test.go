@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,57 @@ func TestThreadRows(t *testing.T) {
 	}
 	if !strings.Contains(page, `class="msg named" id="c408"`) {
 		t.Error("a line that mentions the reader is not marked")
+	}
+}
+
+// Own lines say how far they have got, by name or by number; the others' say nothing.
+func TestTicks(t *testing.T) {
+	site := newSite(t)
+	reader := func(id string, delivered, read uint64) web.Reader {
+		return web.Reader{ID: id, Display: "<" + id + ">", Delivered: delivered, Read: read}
+	}
+	who := func(people ...web.Reader) web.Receipts { return web.Receipts{Told: "who", Live: true, People: people} }
+	many := who()
+	for _, id := range []string{"a", "b", "c", "d", "e", "f", "g"} {
+		many.People = append(many.People, reader(id, 9, 9))
+	}
+	for name, c := range map[string]struct {
+		receipts web.Receipts
+		reach    *web.Reach
+		lang     web.Lang
+		want     []string
+	}{
+		"nothing":  {web.Receipts{}, &web.Reach{Delivered: 1}, web.English, nil},
+		"sent":     {who(reader("a", 1, 1)), nil, web.English, []string{"sent Sent", "sent Sent"}},
+		"reached":  {who(reader("a", 2, 1), reader("b", 1, 1)), nil, web.English, []string{"delivered Delivered", "sent Sent"}},
+		"read":     {who(reader("a", 4, 2), reader("b", 4, 4)), nil, web.English, []string{"read Read by &lt;a&gt;, &lt;b&gt;", "read Read by &lt;b&gt;"}},
+		"中文":       {who(reader("a", 4, 2), reader("b", 4, 4)), nil, web.Chinese, []string{"read &lt;a&gt;、&lt;b&gt; 已读", "read &lt;b&gt; 已读"}},
+		"many":     {many, nil, web.English, []string{"read Read by &lt;a&gt;, &lt;b&gt;, &lt;c&gt;, &lt;d&gt;, &lt;e&gt; and 2 more", "read Read by &lt;a&gt;, &lt;b&gt;, &lt;c&gt;, &lt;d&gt;, &lt;e&gt; and 2 more"}},
+		"numbers":  {web.Receipts{Told: "count"}, &web.Reach{Delivered: 200, Read: 120}, web.English, []string{"read Read by 120 people", "read Read by 120 people"}},
+		"one":      {web.Receipts{Told: "count"}, &web.Reach{Delivered: 200, Read: 1}, web.English, []string{"read Read by 1 person", "read Read by 1 person"}},
+		"none yet": {web.Receipts{Told: "count"}, &web.Reach{Delivered: 200}, web.Chinese, []string{"delivered 已送达", "delivered 已送达"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			me, other := people()["mei"], people()["ada"]
+			l := layout("/chat/general", "general")
+			l.Lang = c.lang
+			page := render(t, site, &web.Chat{Layout: l, Thread: web.Thread{Receipts: c.receipts, Messages: []web.Message{
+				{Seq: 1, Author: other, Reach: c.reach},
+				{Seq: 2, Author: me, Reach: c.reach},
+				{Seq: 3, Author: me, Deleted: true, Reach: c.reach},
+				{Seq: 4, Author: me, Reach: c.reach},
+			}}})
+			var got []string
+			for _, m := range regexp.MustCompile(`class="msg-state ([a-z]+)" aria-live="off" title="([^"]*)"><span class="msg-reach">([^<]*)<`).FindAllStringSubmatch(page, -1) {
+				if m[2] != m[3] {
+					t.Errorf("title %q, text %q", m[2], m[3])
+				}
+				got = append(got, m[1]+" "+m[2])
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("drawn %q, want %q", got, c.want)
+			}
+		})
 	}
 }
 

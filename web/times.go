@@ -74,6 +74,7 @@ type row struct {
 	Grouped bool // same author as the row above, close in time
 	Own     bool
 	Named   bool // mentions the reader
+	Tick    *tick
 }
 
 // rows decides separators and groups; static/js/thread.js does the same for live rows.
@@ -93,6 +94,7 @@ func (s *Site) rows(c catalogue, l *Layout, t Thread) []row {
 				r.Named = r.Named || id == l.User.ID
 			}
 		}
+		r.Tick = t.Receipts.tick(c, r)
 		before := uint64(0)
 		if prev != nil {
 			before = prev.Seq

@@ -117,6 +117,35 @@ type Message struct {
 	// the modules decide by author and role.
 	CanEdit   bool `json:"can_edit,omitempty"`
 	CanDelete bool `json:"can_delete,omitempty"`
+	// Place is where the message stands in the conversation's topic; nil when it has just been stored.
+	Place *Position `json:"place,omitempty"`
+	// Reach is how many others have it, for its author where that is told in numbers.
+	Reach *Reach `json:"reach,omitempty"`
+}
+
+// Reach counts the people besides its author who have got a message, and who have read it.
+type Reach struct {
+	Delivered int `json:"delivered"`
+	Read      int `json:"read"`
+}
+
+// Receipts are how far the others in a conversation have got.
+type Receipts struct {
+	// Told is "who", "count", or "" when nothing is told.
+	Told string `json:"told"`
+	// Live tells the modules to ask Parley too, and to say how far the reader has got.
+	Live bool `json:"live"`
+	// People are the others, when names are told. Numbers stand with the messages.
+	People []Reader `json:"people,omitempty"`
+}
+
+// Reader is how far one person has got: up to which Seq all messages have reached them, and up to
+// which they have read them.
+type Reader struct {
+	ID        string `json:"id"`
+	Display   string `json:"display"`
+	Delivered uint64 `json:"delivered"`
+	Read      uint64 `json:"read"`
 }
 
 // Quote is the message a reply answers, shortened.
@@ -152,6 +181,7 @@ type Thread struct {
 	LastSeq  uint64
 	Position Position // of TopicConversation(Conversation), read before Messages
 	Members  []Person // for mentions: room members, or the post's participants
+	Receipts Receipts
 	CanSend  bool
 	Draft    string // text of a form that was refused
 	Error    string // why it was refused: catalogue key or text

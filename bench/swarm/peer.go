@@ -1,6 +1,8 @@
 package swarm
 
 import (
+	"time"
+
 	"github.com/parleyhq/parley/bench/record"
 )
 
@@ -20,7 +22,15 @@ type Peer struct {
 	session, epoch string
 	wire           wire   // nil while it is not connected
 	skipped        uint64 // messages the server said it left out
+	acked          uint64 // seq of the last message that was acknowledged
+
+	until uint64    // the number with which it has caught up; 0: it is not behind
+	began time.Time // when it began to
 }
+
+// ackEvery is how many messages a peer takes before it acknowledges them. It is
+// less than what servers hand over without one.
+const ackEvery = 50
 
 // wire is a peer's connection, as a driver keeps it. Neither method blocks for
 // long; the lock of the peer's shard is held.
@@ -50,7 +60,17 @@ func (p *Peer) say(op byte, payload []byte) error {
 // whether the connection is to be kept. The lock of the shard is held.
 func (p *Peer) take(data []byte) bool {
 	p.shard.bytes += int64(len(data))
-	return p.frames.feed(data, p.understand) == nil
+	return p.frames.feed(data, p.understand) == nil && p.acknowledge(ackEvery) == nil
+}
+
+// acknowledge says how far the peer has got, when that is at least some
+// messages further than it has said before.
+func (p *Peer) acknowledge(least uint64) error {
+	if p.shard.swarm.target.QoS == 0 || p.track.Seq() < p.acked+least {
+		return nil
+	}
+	p.acked = p.track.Seq()
+	return p.say(opText, acknowledging(p.topic, p.acked))
 }
 
 // fell is what a driver calls when a connection ended that nobody dropped. The

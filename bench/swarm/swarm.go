@@ -27,6 +27,8 @@ type Target struct {
 	// Portable reads every connection with a goroutine, as is done on systems
 	// that have no epoll.
 	Portable bool
+	// QoS is that of the subscriptions. Peers acknowledge when it is not 0.
+	QoS uint32
 }
 
 // Swarm is a set of peers and what they have seen. Its methods may be called
@@ -62,6 +64,7 @@ type shard struct {
 	swarm   *Swarm
 	mu      sync.Mutex
 	latency *record.Histogram
+	caught  *record.Histogram // of those that catch up
 	faults  record.Faults
 	arrived int64 // not yet in the swarm's
 	bytes   int64
@@ -76,7 +79,7 @@ func New(t Target) (*Swarm, error) {
 	s := &Swarm{target: t, marker: newMarker(), wake: make(chan struct{}, 1)}
 	const shards = 2
 	for range shards {
-		s.shards = append(s.shards, &shard{swarm: s, latency: record.NewHistogram()})
+		s.shards = append(s.shards, &shard{swarm: s, latency: record.NewHistogram(), caught: record.NewHistogram()})
 	}
 	if t.Portable || t.URL.Scheme == "wss" {
 		s.driver = &readers{}
@@ -196,6 +199,34 @@ func (s *Swarm) End(p *Peer, last uint64) {
 	p.shard.mu.Lock()
 	defer p.shard.mu.Unlock()
 	p.track.End(last, p.faults())
+}
+
+// Acknowledge makes a peer say that it has handled all that came.
+func (s *Swarm) Acknowledge(p *Peer) {
+	p.shard.mu.Lock()
+	defer p.shard.mu.Unlock()
+	if p.wire != nil && p.acknowledge(1) != nil {
+		p.fell()
+	}
+}
+
+// Expect makes a peer note when it has got n more messages than it has, as a
+// time since began.
+func (s *Swarm) Expect(p *Peer, n uint64, began time.Time) {
+	p.shard.mu.Lock()
+	defer p.shard.mu.Unlock()
+	p.until, p.began = p.track.Number()+n, began
+}
+
+// CaughtUp returns how long those took that have got what Expect said.
+func (s *Swarm) CaughtUp() *record.Histogram {
+	all := record.NewHistogram()
+	for _, h := range s.shards {
+		h.mu.Lock()
+		all.Merge(h.caught)
+		h.mu.Unlock()
+	}
+	return all
 }
 
 // Number returns the number of the last message that the peer got.

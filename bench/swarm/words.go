@@ -26,8 +26,12 @@ const (
 // message it got.
 func hello(p *Peer, token string) []byte {
 	connect := &parleyv1.Connect{Token: token, Session: p.session, Device: "bench"}
+	qos := p.shard.swarm.target.QoS
+	if qos > 0 {
+		connect.Device = fmt.Sprint("bench-", p.Number) // a session of its own for each, whoever it is
+	}
 	if p.topic != "" {
-		sub := &parleyv1.Subscribe{Topic: p.topic}
+		sub := &parleyv1.Subscribe{Topic: p.topic, Qos: qos}
 		if p.epoch != "" {
 			sub.Since = &parleyv1.Position{Epoch: p.epoch, Seq: p.track.Seq()}
 		}
@@ -54,6 +58,9 @@ func (p *Peer) welcomed(frame []byte) error {
 		if e := sub.GetError(); e != nil {
 			return fmt.Errorf("subscribing to %s was refused: %s", p.topic, e.GetMessage())
 		}
+		if asked := p.shard.swarm.target.QoS; sub.GetQos() < asked {
+			return fmt.Errorf("%s was given QoS %d where %d is needed: does it keep a history?", p.topic, sub.GetQos(), asked)
+		}
 		back := p.epoch != ""
 		switch {
 		case back && (!sub.GetRecovered() || sub.GetPosition().GetEpoch() != p.epoch):
@@ -70,6 +77,11 @@ func (p *Peer) welcomed(frame []byte) error {
 // publishing returns a publish command around a payload that needs no escapes.
 func publishing(topic string, payload []byte) []byte {
 	return fmt.Appendf(nil, `{"publish":{"topic":%q,"type":"bench","payload":"%s"}}`, topic, payload)
+}
+
+// acknowledging returns an ack command.
+func acknowledging(topic string, seq uint64) []byte {
+	return fmt.Appendf(nil, `{"ack":{"topic":%q,"seq":%d}}`, topic, seq)
 }
 
 var errLeft = errors.New("the server closed the connection")
@@ -147,4 +159,8 @@ func (p *Peer) count(text []byte, now time.Time) {
 	}
 	p.shard.latency.Add(took)
 	p.shard.arrived++
+	if number == p.until {
+		p.shard.caught.Add(now.Sub(p.began))
+		p.until = 0
+	}
 }

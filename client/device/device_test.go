@@ -218,6 +218,26 @@ func TestCutCable(t *testing.T) {
 	}
 }
 
+// A message whose acknowledgement was lost comes again, and is handled once.
+func TestLostAcknowledgement(t *testing.T) {
+	w := newWorld(t)
+	ann := w.device("ann")
+	in := make(inbox, 100)
+	if err := ann.Subscribe(t.Context(), "public/a", func(m client.Message) {
+		if string(m.Payload) == `"first"` {
+			w.sever()
+			w.mend()
+		}
+		in.put(m)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.publish("public/a", "first")
+	in.expect(t, "first")
+	w.publish("public/a", "second")
+	in.expect(t, "second")
+}
+
 // A device with a name goes on where it was when it is switched on again.
 func TestSwitchedOff(t *testing.T) {
 	w := newWorld(t)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // terminate stops a server in order.
@@ -26,11 +28,13 @@ func terminate(t *testing.T, p *process) {
 // refused runs a command that has to fail, and returns what it says.
 func refused(t *testing.T, environ []string, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "parley", args...)
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	cmd := exec.CommandContext(ctx, "parley", args...)
 	cmd.Env = append(os.Environ(), environ...)
 	text, err := cmd.CombinedOutput()
-	if err == nil {
-		t.Fatalf("parley %v: %s", args, text)
+	if err == nil || ctx.Err() != nil {
+		t.Fatalf("parley %v was not refused: %s", args, text)
 	}
 	return string(text)
 }
@@ -39,7 +43,9 @@ type page struct {
 	Messages []struct {
 		Epoch   string `json:"epoch"`
 		Seq     int    `json:"seq"`
-		Payload int    `json:"payload"`
+		Payload struct {
+			N int `json:"n"`
+		} `json:"payload"`
 	} `json:"messages"`
 }
 
@@ -61,14 +67,14 @@ func payloads(t *testing.T, url, topic string) (epoch string, list []int) {
 				t.Fatalf("%d follows %d", m.Seq, after)
 			}
 			after = m.Seq
-			list = append(list, m.Payload)
+			list = append(list, m.Payload.N)
 		}
 	}
 }
 
 func publishInt(t *testing.T, url, topic string, n int) {
 	t.Helper()
-	answer := curl(t, url+"/api/v1/publish", fmt.Sprintf(`{"topic":%q,"type":"t","payload":%d}`, topic, n))
+	answer := curl(t, url+"/api/v1/publish", fmt.Sprintf(`{"topic":%q,"type":"t","payload":{"n":%d}}`, topic, n))
 	if !strings.Contains(answer, `"seq"`) {
 		t.Errorf("publish: %s", answer)
 	}

@@ -59,6 +59,7 @@ func benchCommand() *cobra.Command {
 		{bench.OneToOne, "Many topics with one receiver each, published over one connection"},
 		{bench.Slow, "A few receivers are slow: do the others notice, and what does the server hold?"},
 		{bench.Storm, "Everybody drops at once and comes back"},
+		{bench.Resume, "Sessions come back at a steady rate to what was said without them: what does catching up cost?"},
 		{bench.Soak, "Coming and going for long: does the server hold more and more?"},
 	} {
 		c.AddCommand(scenarioCommand(s.scenario, s.short))
@@ -95,9 +96,13 @@ func (f *benchFlags) server(c *cobra.Command) {
 // load adds the flags about what to do. A scenario has those it can use.
 func (f *benchFlags) load(c *cobra.Command) {
 	flags, s := c.Flags(), f.Scenario
-	if s == bench.OneToOne {
+	switch s {
+	case bench.OneToOne:
 		flags.IntVar(&f.Topics, "topics", f.Topics, "topics, each with a connection that receives")
-	} else {
+	case bench.Resume:
+		flags.IntVar(&f.Connections, "sessions", f.Connections, "sessions, each with a device and one subscription that acknowledges")
+		flags.IntVar(&f.Topics, "topics", f.Topics, "topics that they spread over")
+	default:
 		flags.IntVar(&f.Connections, "connections", f.Connections, "connections that receive")
 		flags.IntVar(&f.Topics, "topics", f.Topics, "topics that they spread over")
 	}
@@ -121,6 +126,12 @@ func (f *benchFlags) load(c *cobra.Command) {
 		flags.DurationVar(&f.Duration, "duration", f.Duration, "how long")
 		flags.IntVar(&f.Churn, "churn", f.Churn, "connections replaced a second")
 		flags.DurationVar(&f.ResumeWindow, "resume-window", f.ResumeWindow, "how long the server keeps sessions: its limits.resume_window")
+	case bench.Resume:
+		flags.IntVar(&f.Messages, "messages", f.Messages, "messages that every session gets live, and as many that it misses")
+		flags.IntVar(&f.InFlight, "in-flight", f.InFlight, "messages under way before the next is published")
+		flags.Float64Var(&f.Returns, "rate", f.Returns, "sessions that come back in a second")
+		flags.IntVar(&f.Size, "size", f.Size, "bytes of a payload")
+		return
 	default:
 		flags.IntVar(&f.Messages, "messages", f.Messages, "messages to publish")
 		flags.IntVar(&f.InFlight, "in-flight", f.InFlight, "messages under way before the next is published")

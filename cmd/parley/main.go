@@ -28,7 +28,8 @@ func run(args []string, in io.Reader, out, problems io.Writer) int {
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(problems)
-	root.AddCommand(serveCommand(), tokenCommand(), pubCommand(), subCommand(), backupCommand(), restoreCommand(), benchCommand(), versionCommand())
+	root.AddCommand(serveCommand(), tokenCommand(), pubCommand(), subCommand(),
+		backupCommand(), restoreCommand(), checkCommand(), benchCommand(), versionCommand())
 	stop, force, release := signals()
 	defer release()
 	if err := root.ExecuteContext(context.WithValue(stop, forceKey{}, force)); err != nil {

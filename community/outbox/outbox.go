@@ -20,11 +20,12 @@ const (
 	lastWait  = 5 * time.Second
 )
 
-// Publisher brings an event to whoever listens now. An event may come again after a crash, with
+// Publisher brings an event to whoever listens now, and answers where it stands in its topic now
+// (zero for an event to one person). An event may come again after a crash, with
 // the same ID: use it as the key of an idempotent publish. A failed event is tried again, and what
 // comes after it waits: order matters more than speed.
 type Publisher interface {
-	PublishEvent(ctx context.Context, e store.Event) error
+	PublishEvent(ctx context.Context, e store.Event) (store.Place, error)
 }
 
 // Outbox publishes events in one place, Run, so that their order is kept.
@@ -92,21 +93,31 @@ func (o *Outbox) Drain(ctx context.Context) error {
 	}
 }
 
-// publish sends events in order and removes those that went out, also when a later one fails.
+// publish sends events in order and removes those that went out, also when a later one fails. Where
+// messages stand in their topics is kept with them.
 func (o *Outbox) publish(ctx context.Context, events []store.Event) error {
 	var gone []int64
+	var places []store.Place
 	var failed error
 	for _, e := range events {
-		if failed = o.to.PublishEvent(ctx, e); failed != nil {
+		at, err := o.to.PublishEvent(ctx, e)
+		if failed = err; err != nil {
 			break
 		}
-		gone = append(gone, e.ID)
+		gone, places = append(gone, e.ID), append(places, at)
 	}
 	if len(gone) == 0 {
 		return failed
 	}
 	// What was published is removed even if the caller has just been told to stop.
 	err := o.db.Write(context.WithoutCancel(ctx), func(ctx context.Context, tx store.Tx) error {
+		for i, at := range places {
+			if e := events[i]; e.Seq > 0 {
+				if err := tx.Put(ctx, e.ConversationID, e.Seq, at); err != nil {
+					return err
+				}
+			}
+		}
 		return tx.Published(ctx, gone)
 	})
 	return errors.Join(failed, err)

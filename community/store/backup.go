@@ -18,3 +18,18 @@ func Backup(ctx context.Context, path, to string) error {
 	}
 	return errors.Join(err, db.Close())
 }
+
+// Check reads all of the database in the file path and returns nil, or what is
+// wrong with it.
+func Check(ctx context.Context, path string) error {
+	db, err := connect(path, "deferred", 1)
+	if err != nil {
+		return err
+	}
+	var answer string
+	err = db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&answer)
+	if err == nil && answer != "ok" {
+		err = errors.New(answer)
+	}
+	return errors.Join(err, db.Close())
+}

@@ -35,6 +35,10 @@ type Event struct {
 	FromUser  string `bun:"from_user"`
 	Payload   string `bun:"payload"`
 	CreatedAt int64  `bun:"created_at"`
+	// ConversationID and Seq name the message that is told of for the first time; Seq is 0 when
+	// the event tells of something else.
+	ConversationID int64 `bun:"conversation_id"`
+	Seq            int64 `bun:"seq"`
 }
 
 // Notify adds a notification and fills n.ID. When collapse is set and an unread one of the same

@@ -64,6 +64,24 @@ func (tx Tx) Participants(ctx context.Context, conversation int64, limit int) (u
 	return us, err
 }
 
+// Cursor is how far one member of a conversation has got.
+type Cursor struct {
+	Handle       string `bun:"handle"`
+	DisplayName  string `bun:"display_name"`
+	DeliveredSeq int64  `bun:"delivered_seq"`
+	ReadSeq      int64  `bun:"read_seq"`
+}
+
+// Cursors lists how far the members of a conversation but one have got, in the order of their
+// names.
+func (tx Tx) Cursors(ctx context.Context, conversation, except int64, limit int) (cs []Cursor, err error) {
+	err = tx.list(ctx, &cs, `
+		SELECT u.handle, u.display_name, m.delivered_seq, m.read_seq FROM users u JOIN members m ON m.user_id = u.id
+		WHERE m.conversation_id = ? AND u.id <> ? AND m.left_seq IS NULL AND m.role <> 'reader'
+		ORDER BY u.display_name, u.id LIMIT ?`, conversation, except, limit)
+	return cs, err
+}
+
 // Enter makes a person a member (or, with Reader, keeps a cursor for them). A place that exists
 // is kept with its cursors: a reader becomes a member, one who left is back, nobody is demoted.
 func (tx Tx) Enter(ctx context.Context, m Membership) error {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"github.com/uptrace/bun"
 )
@@ -20,6 +21,14 @@ type Message struct {
 	CreatedAt      int64  `bun:"created_at"`
 	EditedAt       *int64 `bun:"edited_at"`
 	DeletedAt      *int64 `bun:"deleted_at"`
+	Place          Place  `bun:"embed:topic_"`
+}
+
+// Place is where a message stands in the live topic of its conversation. Epoch is empty as long as
+// it has not been published.
+type Place struct {
+	Epoch string `bun:"epoch"`
+	Seq   int64  `bun:"seq"`
 }
 
 // Change is one edit or deletion of a message. ChangeSeq is dense within its conversation.
@@ -88,6 +97,25 @@ func (tx Tx) MessagesBySeq(ctx context.Context, conversation int64, seqs []int64
 	err = tx.list(ctx, &ms, `SELECT * FROM messages WHERE conversation_id = ? AND seq IN (?) ORDER BY seq`,
 		conversation, bun.List(seqs))
 	return ms, err
+}
+
+// Put notes where a message stands in its conversation's topic.
+func (tx Tx) Put(ctx context.Context, conversation, seq int64, at Place) error {
+	_, err := tx.exec(ctx, `UPDATE messages SET topic_epoch = ?, topic_seq = ? WHERE conversation_id = ? AND seq = ?`,
+		at.Epoch, at.Seq, conversation, seq)
+	return err
+}
+
+// UpTo finds the last message at or before a place in its conversation's topic, 0 when there is
+// none. What stands in another epoch came before: Parley tells of the newest epoch only.
+func (tx Tx) UpTo(ctx context.Context, conversation int64, at Place) (seq int64, err error) {
+	err = tx.get(ctx, &seq, `
+		SELECT seq FROM messages WHERE conversation_id = ? AND topic_epoch <> '' AND (topic_epoch <> ? OR topic_seq <= ?)
+		ORDER BY seq DESC LIMIT 1`, conversation, at.Epoch, at.Seq)
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
+	return seq, err
 }
 
 // LastMessages loads the last message of each conversation, in no order.

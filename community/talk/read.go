@@ -26,6 +26,9 @@ func (s *Service) Thread(ctx context.Context, tx store.Tx, p Place, before int64
 	if t.Messages, t.More, err = s.page(ctx, tx, p, before, pageSize); err != nil {
 		return t, err
 	}
+	if t.Receipts, err = s.receipts(ctx, tx, p); err != nil {
+		return t, err
+	}
 	people, err := tx.Participants(ctx, c.ID, mostMembers)
 	t.Members = s.draw.People(people)
 	return t, err
@@ -59,7 +62,7 @@ func (s *Service) Newer(ctx context.Context, actor, conversation string, after i
 		if more = len(rows) > limit; more {
 			rows = rows[:limit]
 		}
-		ms, err = s.draw.Messages(ctx, tx, p.Conversation, rows, p.Who)
+		ms, err = s.drawn(ctx, tx, p, rows)
 		return err
 	})
 	return ms, more, err
@@ -78,7 +81,7 @@ func (s *Service) page(ctx context.Context, tx store.Tx, p Place, before int64, 
 	for len(rows) > 0 && rows[0].Seq < first {
 		rows = rows[1:]
 	}
-	out, err := s.draw.Messages(ctx, tx, p.Conversation, rows, p.Who)
+	out, err := s.drawn(ctx, tx, p, rows)
 	return out, len(rows) > 0 && rows[0].Seq > first, err
 }
 

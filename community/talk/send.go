@@ -118,7 +118,7 @@ func (s *Service) settle(ctx context.Context, tx store.Tx, p Place, seq int64) e
 func (s *Service) spread(ctx context.Context, tx store.Tx, p Place, m, answered store.Message, out web.Message) error {
 	c := p.Conversation
 	if c.Kind != store.Post || m.Seq > 1 {
-		if err := s.tell(ctx, tx, web.TopicConversation(c.PublicID), "message.created", p.Who.Handle, out); err != nil {
+		if err := s.tellSaid(ctx, tx, c, p.Who.Handle, out); err != nil {
 			return err
 		}
 	}

@@ -176,7 +176,7 @@ func TestOutboxRunsAndStops(t *testing.T) {
 
 type toChannel chan store.Event
 
-func (c toChannel) PublishEvent(_ context.Context, e store.Event) error {
+func (c toChannel) PublishEvent(_ context.Context, e store.Event) (store.Place, error) {
 	c <- e
-	return nil
+	return store.Place{}, nil
 }

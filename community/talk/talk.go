@@ -152,6 +152,13 @@ func (s *Service) tell(ctx context.Context, tx store.Tx, topic, typ, from string
 	return s.emit(ctx, tx, store.Event{Topic: topic, Type: typ, FromUser: from}, payload)
 }
 
+// tellSaid writes the event of a new message, which learns from it where it stands in the topic.
+func (s *Service) tellSaid(ctx context.Context, tx store.Tx, c store.Conversation, from string, m web.Message) error {
+	return s.emit(ctx, tx, store.Event{
+		Topic: web.TopicConversation(c.PublicID), Type: "message.created", FromUser: from, ConversationID: c.ID, Seq: int64(m.Seq),
+	}, m)
+}
+
 // tellPerson writes an event for all devices of a person into the outbox.
 func (s *Service) tellPerson(ctx context.Context, tx store.Tx, handle, typ, from string, payload any) error {
 	return s.emit(ctx, tx, store.Event{ToUser: handle, Type: typ, FromUser: from}, payload)

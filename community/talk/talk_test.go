@@ -119,14 +119,14 @@ type recorder struct {
 	fail   func(e store.Event) error
 }
 
-func (r *recorder) PublishEvent(_ context.Context, e store.Event) error {
+func (r *recorder) PublishEvent(_ context.Context, e store.Event) (store.Place, error) {
 	if r.fail != nil {
 		if err := r.fail(e); err != nil {
-			return err
+			return store.Place{}, err
 		}
 	}
 	r.events = append(r.events, e)
-	return nil
+	return store.Place{Epoch: "e", Seq: int64(len(r.events))}, nil
 }
 
 // drain publishes what waits and returns it.

@@ -75,6 +75,9 @@ func (d *Drawer) message(c store.Conversation, m store.Message, people cast) web
 		Conversation: c.PublicID, Seq: uint64(m.Seq), ID: m.PublicID, Author: people[m.SenderID],
 		Created: moment(m.CreatedAt), Edited: m.EditedAt != nil, Deleted: m.DeletedAt != nil, Key: m.ClientKey,
 	}
+	if m.Place.Epoch != "" {
+		out.Place = &web.Position{Epoch: m.Place.Epoch, Seq: uint64(m.Place.Seq)}
+	}
 	if !out.Deleted {
 		out.HTML, out.Body, out.Mentions = d.md.HTML(m.Body), m.Body, d.md.Mentions(m.Body)
 	}

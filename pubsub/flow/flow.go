@@ -71,6 +71,7 @@ type acked struct {
 	// found is the newest message of a pattern's topic that is known to be in the
 	// log, though it may not have arrived.
 	found uint64
+	mark  uint64 // of the newest message that was handed over
 }
 
 // window bounds what is handed over and not acknowledged.
@@ -170,6 +171,9 @@ func (w *Flow) hand(l *line, d *hub.Delivery, to Taker) bool {
 		}
 	}
 	l.sent = d.Message.Seq
+	if l.acked != nil {
+		l.acked.mark = d.Message.Mark
+	}
 	return true
 }
 
@@ -311,6 +315,20 @@ func (w *Flow) Next(to Taker) (Job, bool) {
 	w.busy = false
 	w.relax()
 	return Job{}, false
+}
+
+// Greet is Next for the beginning: it hands over what was set aside for it, and
+// reports whether Next has more to do.
+func (w *Flow) Greet(to Taker) (more bool) {
+	if w.phase == greeting && !w.stuck {
+		w.greet(to)
+	}
+	if w.phase == running && !w.stuck && !w.full() && w.behind() {
+		return true
+	}
+	w.busy = false
+	w.relax()
+	return false
 }
 
 // greet hands over what the subscription begins with, and what arrived

@@ -259,7 +259,7 @@ func (c *client) read(limit int) {
 		c.result = func() { f.News(list, len(list) < limit) }
 		return
 	case Compact:
-		mark := c.w.mark
+		mark := max(j.Mark, c.w.mark-min(c.w.mark, rapid.Uint64Range(0, 3).Draw(c.t, "how far the mark is behind")))
 		c.result = func() {
 			f.Compacted(mark, c.w.news(j.Mark, "", 100))
 			y := f.rare.many

@@ -269,23 +269,31 @@ func (w *Flow) Compacted(mark uint64, list []broker.News) {
 			l.acked.found = n.Position.Seq
 		}
 	}
+	stays := 0
 	for topic, sent := range y.before {
 		l := y.lines[topic]
 		if l == nil || !l.done() || l.sent != sent {
 			continue
 		}
-		if n, ok := newest[topic]; !ok || l.epoch == n.Position.Epoch {
-			delete(y.lines, topic)
+		n, ok := newest[topic]
+		if l.acked.mark > mark || ok && l.epoch != n.Position.Epoch { // a mark may be behind what was handed over
+			stays++
+			continue
 		}
+		delete(y.lines, topic)
 	}
 	y.before = nil
-	y.base = mark
+	y.base = max(y.base, mark)
 	y.compactAt, y.rest = max(compactFrom, 2*len(y.lines)), 0
+	if w.acks.open > 0 {
+		return
+	}
 	for _, l := range y.lines {
-		if w.acks.open == 0 && !l.done() {
-			y.rest++
+		if !l.done() {
+			stays++
 		}
 	}
+	y.rest = stays
 }
 
 // saved are the positions to go on from, by topic.

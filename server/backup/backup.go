@@ -98,11 +98,17 @@ func (s *Source) gather(ctx context.Context, folder string) error {
 			return err
 		}
 	}
-	keys := filepath.Join(s.Folder, keysFolder)
-	if _, err := os.Stat(keys); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	keys, err := os.ReadDir(filepath.Join(s.Folder, keysFolder))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return os.CopyFS(filepath.Join(folder, keysFolder), os.DirFS(keys))
+	for _, key := range keys {
+		name := filepath.Join(keysFolder, key.Name())
+		if err := copyFile(filepath.Join(s.Folder, name), filepath.Join(folder, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // archive writes the files of a folder, and the list of them.

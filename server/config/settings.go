@@ -42,11 +42,13 @@ func basics() []Setting {
 		{Key: "addr", Doc: "Where to listen, as host:port. `:8080` listens on every network of the machine."},
 		{Key: "frame_addr", Doc: "Where to listen for devices that speak framed TCP, as `:7070`. Not set: nowhere."},
 		{Key: "mqtt_addr", Doc: "Where to listen for MQTT clients, as `:1883`. Not set: nowhere; over WebSocket MQTT is always at `/mqtt`."},
-		{Key: "mqtt_keep_alive", Doc: "The longest keep alive of MQTT 5 clients: those that ask for more, or for none, are told to use it; 0 for what they ask for."},
+		{Key: "mqtt_keep_alive", Doc: "The longest keep alive of MQTT 5 clients: those that ask for more, or none, are told to use it. 0: what they ask for."},
 		{Key: "mqtt_redirect", Doc: "The server that MQTT 5 clients are told to use while this one shuts down, as `two.example.com:1883`."},
-		{Key: "data", Doc: "The folder for everything that lasts: keys, durable topics, sessions and the community's database. One process at a time uses it."},
+		{Key: "data", Doc: "The folder for everything that lasts: keys, durable topics, sessions and the community's database. " +
+			"One process at a time uses it."},
 		{Key: "node", Default: "the host's name", Doc: "The name of this process in logs, metrics and answers."},
-		{Key: "broker", Doc: "The engine that numbers, keeps and carries messages. `file:` keeps durable topics in the folder `store` in `data`, or in another as `file:/var/lib/parley`; " +
+		{Key: "broker", Doc: "The engine that numbers, keeps and carries messages. " +
+			"`file:` keeps durable topics in the folder `store` in `data`, or in another as `file:/var/lib/parley`; " +
 			"`memory:` keeps nothing beyond the process."},
 		{Key: "api_key", List: true, Secret: true, Doc: "Keys for the REST API; whoever holds one may do everything. Several, while one replaces another."},
 		{Key: "public_url", Doc: "The address people open, as `https://chat.example.com`. Set it behind a proxy that changes the Host header."},
@@ -100,7 +102,8 @@ func details() []Setting {
 			{Key: "sync", Doc: "When a message of a durable topic counts as accepted: `always` (the default): when it is on the disk; " +
 				"`interval`: at once, and it is on the disk within a second; `never`: at once, and it is on the disk when the system thinks fit. " +
 				"What is not on the disk is lost when the process is killed or the power is cut."},
-			{Key: "key_window", Doc: "How long the key of a publish is remembered, so that a repeat of it is stored once; `history_age` unless set, and at least `5m`."},
+			{Key: "key_window", Doc: "How long the key of a publish is remembered, so that a repeat of it is stored once; " +
+				"`history_age` unless set, and at least `5m`."},
 			{Key: "keys", Doc: "For how many publishes of a topic at most; 10000 unless set."},
 			{Key: "receipts", Doc: "What the people on a topic are told about how far the others have got: `none` (the default); " +
 				"`auto`: who, up to 100 people, then how many, up to 1,000, then nothing; `who`: names up to 1,000; `counts`: no names."},

@@ -140,22 +140,22 @@ func splitTextKey(key []byte) (text, rest string) {
 func (r *renewal) receipts() error {
 	return r.each(spaceReceipts, func(key, value []byte) error {
 		topic, user := splitTextKey(key)
-		one, err := decodeReceipt(topic, user, value)
+		one, err := frames.LoadReceipt(topic, user, value)
 		if err != nil || !r.move(topic, &one.Epoch) {
 			return nil //nolint:nilerr // as above
 		}
-		return r.batch.Set(key, receiptValue(&one), nil)
+		return r.batch.Set(key, frames.Receipt(&one), nil)
 	})
 }
 
 func (r *renewal) groups() error {
 	return r.each(spaceGroups, func(key, value []byte) error {
 		name, topic := splitTextKey(key)
-		g, err := decodeGroup(name, topic, value)
+		g, err := frames.LoadGroup(name, topic, value)
 		if err != nil || !r.move(topic, &g.Done.Epoch) {
 			return nil //nolint:nilerr // as above
 		}
-		return r.batch.Set(key, groupValue(&g), nil)
+		return r.batch.Set(key, frames.Group(&g), nil)
 	})
 }
 

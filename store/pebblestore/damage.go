@@ -72,18 +72,18 @@ func (in *inspection) walk(lower, upper []byte) error {
 		}
 		from := lower
 		if last != nil {
-			from = append(last, 0)
+			from = append(bytes.Clone(last), 0)
 		}
 		if lower, err = in.readable(from, upper); err != nil {
 			return err
 		}
 		if from[0] != spaceLog || lower[0] != spaceLog { // holes in topics are found by their numbers
-			in.damage("what is kept between the keys %q and %q cannot be read", from, lower)
+			in.damagef("what is kept between the keys %q and %q cannot be read", from, lower)
 		}
 	}
 }
 
-func (in *inspection) damage(format string, args ...any) {
+func (in *inspection) damagef(format string, args ...any) {
 	in.out.Damage = append(in.out.Damage, fmt.Sprintf(format, args...))
 }
 
@@ -164,7 +164,7 @@ func (in *inspection) judge(key, value []byte) bool {
 
 func (in *inspection) sound(ok bool, format string, args ...any) bool {
 	if !ok {
-		in.damage(format, args...)
+		in.damagef(format, args...)
 	}
 	return ok
 }
@@ -179,7 +179,7 @@ func (in *inspection) message(key, value []byte) bool {
 	if !known {
 		if in.id != id {
 			in.id = id
-			in.damage("messages of a topic of which nothing else is known")
+			in.damagef("messages of a topic of which nothing else is known")
 		}
 		return false
 	}
@@ -192,7 +192,7 @@ func (in *inspection) message(key, value []byte) bool {
 		last = seq
 	}
 	if seq > t.Floor && first <= last {
-		in.damage("topic %s, epoch %s: messages %d to %d", t.name, t.Epoch, first, last)
+		in.damagef("topic %s, epoch %s: messages %d to %d", t.name, t.Epoch, first, last)
 	}
 	in.next = max(in.next, seq+1)
 	if err == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/pebblestore/ledger"
 )
 
 // filled makes a folder as a process leaves it that was killed: topic a with
@@ -40,7 +41,7 @@ func filled(t *testing.T) string {
 	if err := os.Mkdir(image, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	copyFile(t, filepath.Join(dir, ledgerFile), filepath.Join(image, ledgerFile))
+	copyFile(t, filepath.Join(dir, "LEDGER"), filepath.Join(image, "LEDGER"))
 	if err := publish(db.Log(), false, entry("a", 3501, "nobody waited for the last")); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func filled(t *testing.T) string {
 func stamped(t *testing.T, db *DB) {
 	t.Helper()
 	noted := func() uint64 {
-		n, err := readLedger(vfs.Default, db.dir)
+		n, err := ledger.Read(vfs.Default, db.dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,18 +139,18 @@ func TestDamageIsTold(t *testing.T) {
 		{"a flipped bit in the log", "*.log", flip(middle), "invalid chunk", 0, false},
 		{"a flipped bit at the end of the log", "*.log", flip(beforeEnd), "", 3500, false},
 		{"a torn log", "*.log", cut(beforeEnd), "", 3500, false},
-		{"half a log", "*.log", cut(middle), ErrDamaged.Error(), 0, false},
-		{"no log", "*.log", nil, ErrDamaged.Error(), 0, false},
+		{"half a log", "*.log", cut(middle), ledger.ErrDamaged.Error(), 0, false},
+		{"no log", "*.log", nil, ledger.ErrDamaged.Error(), 0, false},
 		{"a flipped bit in a table", "*.sst", flip(middle), "", 3400, true},
 		{"a flipped bit at the end of a table", "*.sst", flip(beforeEnd), "invalid table", 0, false},
 		{"half a table", "*.sst", cut(middle), "size mismatch", 0, false},
 		{"no table", "*.sst", nil, "file does not exist", 0, false},
-		{"a flipped bit in the list of tables", "MANIFEST*", flip(middle), ErrDamaged.Error(), 0, false},
-		{"half a list of tables", "MANIFEST*", cut(middle), ErrDamaged.Error(), 0, false},
+		{"a flipped bit in the list of tables", "MANIFEST*", flip(middle), ledger.ErrDamaged.Error(), 0, false},
+		{"half a list of tables", "MANIFEST*", cut(middle), ledger.ErrDamaged.Error(), 0, false},
 		{"no list of tables", "MANIFEST*", nil, "no such file", 0, false},
-		{"nothing that names the list of tables", "marker.manifest*", nil, ErrDamaged.Error(), 0, false},
-		{"no ledger", ledgerFile, nil, "", 3500, false},
-		{"a flipped bit in the ledger", ledgerFile, flip(func(int) int { return 1 }), "", 3500, false},
+		{"nothing that names the list of tables", "marker.manifest*", nil, ledger.ErrDamaged.Error(), 0, false},
+		{"no ledger", "LEDGER", nil, "", 3500, false},
+		{"a flipped bit in the ledger", "LEDGER", flip(func(int) int { return 1 }), "", 3500, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := filled(t)

@@ -58,14 +58,15 @@ type DB struct {
 	// corrupted counts what Pebble found damaged.
 	corrupted atomic.Int64
 	// vain counts how often tables could not be written, one after the other.
-	vain atomic.Int64
+	vain     atomic.Int64
+	hopeless chan error // while it is being opened: tables can still not be written
 
 	mu     sync.RWMutex // held for writing to close, for reading around every use of pebble
 	closed bool
 	topics *topicLog
 	locks  *locks
 	epochs *epochs
-	ledger ledger
+	stamps stamps
 
 	rotated chan struct{} // a new write-ahead log was begun
 	dirty   atomic.Bool   // something was written since the last stamp
@@ -106,7 +107,7 @@ func Open(dir string, o Options) (*DB, error) {
 	}
 	db := &DB{
 		dir: dir, readOnly: o.ReadOnly, log: o.Log, every: o.SyncEvery, locks: newLocks(),
-		syncs: make(chan waiting, maxSyncs), rotated: make(chan struct{}, 1), stop: make(chan struct{}),
+		syncs: make(chan waiting, maxSyncs), rotated: make(chan struct{}, 1), hopeless: make(chan error, 1), stop: make(chan struct{}),
 	}
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref() // the database holds it
@@ -120,7 +121,7 @@ func Open(dir string, o Options) (*DB, error) {
 			return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.watch.Close())
 		}
 	}
-	opened, err := pebble.Open(dir, po)
+	opened, err := db.openPebble(po)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.watch.Close())
 	}
@@ -136,6 +137,29 @@ func Open(dir string, o Options) (*DB, error) {
 	return db, nil
 }
 
+// maxVain is how often writing tables may fail before a database that is being
+// opened is given up: Pebble would try for ever.
+const maxVain = 6
+
+// openPebble opens Pebble, unless the disk does not take what its log holds.
+func (db *DB) openPebble(po *pebble.Options) (*pebble.DB, error) {
+	type result struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		p, err := pebble.Open(db.dir, po)
+		done <- result{p, err}
+	}()
+	select {
+	case r := <-done:
+		return r.db, r.err
+	case err := <-db.hopeless: // the goroutine stays, as a process does that nobody can help
+		return nil, err
+	}
+}
+
 func (db *DB) openParts(files vfs.FS) (err error) {
 	if db.topics, err = openLog(db); err != nil {
 		return err
@@ -143,7 +167,7 @@ func (db *DB) openParts(files vfs.FS) (err error) {
 	if db.epochs, err = openEpochs(db); err != nil || db.readOnly {
 		return err
 	}
-	db.ledger, err = openLedger(db, files)
+	db.stamps, err = openLedger(db, files)
 	return err
 }
 
@@ -190,8 +214,15 @@ func (db *DB) options(o Options, cache *pebble.Cache) *pebble.Options {
 func (db *DB) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
-			if n := db.vain.Add(1); n&(n-1) == 0 {
+			n := db.vain.Add(1)
+			if n&(n-1) == 0 {
 				db.log.Error("tables of the store cannot be written", "error", err, "times", n)
+			}
+			if n == maxVain {
+				select {
+				case db.hopeless <- err:
+				default: // it was opened long ago
+				}
 			}
 		},
 		FlushEnd: func(info pebble.FlushInfo) {
@@ -426,8 +457,8 @@ func (db *DB) shut(ctx context.Context) error {
 			}
 		}()
 		err := errors.Join(db.pebble.Close(), db.watch.Close())
-		if db.ledger.file != nil {
-			err = errors.Join(err, db.ledger.file.Close())
+		if db.stamps.file != nil {
+			err = errors.Join(err, db.stamps.file.Close())
 		}
 		shut <- err
 	}()

@@ -27,13 +27,22 @@ func (l *topicLog) numbered(t tail, upTo uint64) (map[string]store.Producer, err
 		return nil, err
 	}
 	found := make(map[string]store.Producer)
-	for ok := it.First(); ok; ok = it.Next() {
-		if p, some, err := records.ReadProducer(it.Key(), it.Value()); some && err == nil {
-			p.Seq = seqOf(it.Key())
+	take := func() {
+		p, some, err := records.ReadProducer(it.Key(), it.Value())
+		if p.Seq = seqOf(it.Key()); some && err == nil && p.Seq > found[p.Producer].Seq {
 			found[p.Producer] = p
 		}
 	}
-	return found, errors.Join(it.Error(), it.Close())
+	for ok := it.First(); ok; ok = it.Next() {
+		take()
+	}
+	damage := it.Error()
+	if pebble.IsCorruptionError(damage) { // what is behind it is newer
+		for ok := it.Last(); ok; ok = it.Prev() {
+			take()
+		}
+	}
+	return found, errors.Join(damage, it.Error(), it.Close())
 }
 
 // check brings the producers of the messages up to upTo into their index. Where a
@@ -75,7 +84,7 @@ func (l *topicLog) producers(t tail) ([]store.Producer, error) {
 		return nil, err
 	}
 	later, err := l.numbered(t, t.last)
-	if err != nil {
+	if err != nil && !pebble.IsCorruptionError(err) {
 		return nil, err
 	}
 	maps.Copy(known, later)

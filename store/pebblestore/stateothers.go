@@ -2,14 +2,13 @@ package pebblestore
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/parleyhq/parley/store"
+	"github.com/parleyhq/parley/store/pebblestore/frames"
 	"github.com/parleyhq/parley/store/pebblestore/wire"
 )
 
@@ -36,7 +35,7 @@ func (r *receipts) Receipts(ctx context.Context, topic, after string, limit int)
 		if len(list) >= limit {
 			return false, nil
 		}
-		one, err := decodeReceipt(topic, string(key[len(prefix):]), value)
+		one, err := frames.LoadReceipt(topic, string(key[len(prefix):]), value)
 		list = append(list, one)
 		return true, err
 	})
@@ -60,7 +59,7 @@ func (r *receipts) Receipt(_ context.Context, topic, user string) (store.Receipt
 	if err != nil || !found {
 		return store.Receipt{}, err
 	}
-	return decodeReceipt(topic, user, value)
+	return frames.LoadReceipt(topic, user, value)
 }
 
 // Advance is described at store.Receipts.
@@ -93,7 +92,7 @@ func (r *receipts) advance(topic string, list []*store.Receipt) {
 	}
 	r.db.write(nil, func(b *pebble.Batch) {
 		for _, one := range list {
-			_ = b.Set(textKey(spaceReceipts, topic, one.User), receiptValue(one), nil)
+			_ = b.Set(textKey(spaceReceipts, topic, one.User), frames.Receipt(one), nil)
 		}
 		if len(fresh) > 0 {
 			_ = b.Set(countKey(topic), numberValue(n+uint64(len(fresh))), nil)
@@ -111,21 +110,6 @@ func (r *receipts) recount(topic string) (n uint64) {
 	return n
 }
 
-func receiptValue(r *store.Receipt) []byte {
-	buf := wire.AppendText(make([]byte, 0, 48), r.Epoch)
-	return wire.Sealed(binary.AppendUvarint(binary.AppendUvarint(buf, r.Delivered), r.Read))
-}
-
-func decodeReceipt(topic, user string, value []byte) (store.Receipt, error) {
-	body, ok := wire.Verified(value)
-	c := wire.Reader{Rest: body}
-	one := store.Receipt{Topic: topic, User: user, Epoch: c.Text(), Delivered: c.Uvarint(), Read: c.Uvarint()}
-	if !ok || c.Bad {
-		return store.Receipt{}, fmt.Errorf("the receipt of %s in %s: %w", user, topic, wire.ErrDamaged)
-	}
-	return one, nil
-}
-
 // groups is the part of a database that keeps groups of consumers.
 type groups struct{ db *DB }
 
@@ -133,7 +117,7 @@ type groups struct{ db *DB }
 func (g *groups) Groups(ctx context.Context, name string) (list []store.Group, err error) {
 	prefix := textKey(spaceGroups, name, "")
 	err = g.db.span(ctx, prefix, behind(prefix), func(key, value []byte) (bool, error) {
-		one, err := decodeGroup(name, string(key[len(prefix):]), value)
+		one, err := frames.LoadGroup(name, string(key[len(prefix):]), value)
 		list = append(list, one)
 		return true, err
 	})
@@ -145,7 +129,7 @@ func (g *groups) Groups(ctx context.Context, name string) (list []store.Group, e
 
 // SaveGroup is described at store.Groups.
 func (g *groups) SaveGroup(one *store.Group, done func(error)) {
-	key, value := textKey(spaceGroups, one.Name, one.Topic), groupValue(one)
+	key, value := textKey(spaceGroups, one.Name, one.Topic), frames.Group(one)
 	g.db.write(done, func(b *pebble.Batch) { _ = b.Set(key, value, nil) })
 }
 
@@ -153,40 +137,4 @@ func (g *groups) SaveGroup(one *store.Group, done func(error)) {
 func (g *groups) DeleteGroup(name string, done func(error)) {
 	prefix := textKey(spaceGroups, name, "")
 	g.db.write(done, func(b *pebble.Batch) { _ = b.DeleteRange(prefix, behind(prefix), nil) })
-}
-
-// groupValue encodes a group; numbers beyond Done are written as what they
-// exceed it by, which is little.
-func groupValue(g *store.Group) []byte {
-	buf := binary.AppendUvarint(wire.AppendText(nil, g.Done.Epoch), g.Done.Seq)
-	buf = binary.AppendUvarint(buf, uint64(len(g.Beyond)))
-	for _, seq := range g.Beyond {
-		buf = binary.AppendUvarint(buf, seq-g.Done.Seq)
-	}
-	buf = binary.AppendUvarint(buf, uint64(len(g.Attempts)))
-	for seq, n := range g.Attempts {
-		buf = binary.AppendUvarint(binary.AppendUvarint(buf, seq-g.Done.Seq), uint64(n))
-	}
-	return wire.Sealed(buf)
-}
-
-func decodeGroup(name, topic string, value []byte) (store.Group, error) {
-	body, ok := wire.Verified(value)
-	c := wire.Reader{Rest: slices.Clone(body)}
-	g := store.Group{Name: name, Topic: topic}
-	g.Done.Epoch, g.Done.Seq = c.Text(), c.Uvarint()
-	for n := c.Uvarint(); n > 0 && !c.Bad; n-- {
-		g.Beyond = append(g.Beyond, g.Done.Seq+c.Uvarint())
-	}
-	for n := c.Uvarint(); n > 0 && !c.Bad; n-- {
-		if g.Attempts == nil {
-			g.Attempts = make(map[uint64]uint32)
-		}
-		seq := g.Done.Seq + c.Uvarint()
-		g.Attempts[seq] = uint32(c.Uvarint())
-	}
-	if !ok || c.Bad {
-		return store.Group{}, fmt.Errorf("the group %s in %s: %w", name, topic, wire.ErrDamaged)
-	}
-	return g, nil
 }

@@ -18,7 +18,13 @@ import (
 	"github.com/parleyhq/parley/protocol"
 	"github.com/parleyhq/parley/protocol/frame"
 	"github.com/parleyhq/parley/session"
+	"github.com/parleyhq/parley/transport"
 )
+
+// name is what sessions and metrics call the transport.
+const name = "frame"
+
+var _ transport.Carrier = (*Server)(nil)
 
 // Server carries framed connections for a session manager. Methods may be
 // called concurrently.
@@ -67,6 +73,14 @@ func (s *Server) Stats() Stats {
 	}
 }
 
+// Traffic is described at transport.Carrier.
+func (s *Server) Traffic() transport.Traffic {
+	st := s.Stats()
+	return transport.Traffic{
+		Transport: name, BytesIn: st.BytesIn, BytesOut: st.BytesOut, FramesIn: st.FramesIn, Dropped: st.Dropped, Skipped: st.Skipped,
+	}
+}
+
 // Serve accepts connections until the listener is closed, and returns why it
 // stopped: net.ErrClosed then.
 func (s *Server) Serve(l net.Listener) error {
@@ -103,7 +117,7 @@ func (s *Server) open(nc net.Conn) {
 		s.sessions.Release(address)
 		return
 	}
-	c.session = s.sessions.Accept(c, session.Info{Transport: "frame", Address: address})
+	c.session = s.sessions.Accept(c, session.Info{Transport: name, Address: address})
 	c.line.Start(nil)
 }
 

@@ -23,17 +23,31 @@ type client struct {
 	largest   uint32        // maximum packet size; 0: none
 	keepAlive time.Duration // 0: none
 	expiry    uint32        // seconds, as it asked
-	will      *will
-	known     []string     // topics by the aliases it uses
-	heard     atomic.Int64 // Unix nanoseconds
+	heard     atomic.Int64  // Unix nanoseconds
 	timer     wheel.Timer
 
 	mu   sync.Mutex
 	subs subscriptions
-	flow *flow             // nil before the first message of QoS 1 or 2
-	told map[string]uint16 // aliases that we use, by topic
-	asks []*ask            // that are being answered
-	next uint64            // id of the last command
+	flow *flow // nil before the first message of QoS 1 or 2
+	rare *rare
+	next uint64 // id of the last command
+}
+
+// rare is what only some clients have, some of the time.
+type rare struct {
+	will  *will
+	known []string          // topics by the aliases the client uses
+	told  map[string]uint16 // aliases that we use, by topic
+	asks  []*ask            // that are being answered
+}
+
+// extra returns what only some clients have; mu is held, or nobody else knows
+// the client yet.
+func (cl *client) extra() *rare {
+	if cl.rare == nil {
+		cl.rare = &rare{}
+	}
+	return cl.rare
 }
 
 // begin starts what a client has while it is connected.
@@ -141,11 +155,22 @@ func (cl *client) disconnect(h packet.Header, body []byte) error {
 		cl.session.SetExpiry(time.Duration(expiry) * time.Second)
 	}
 	if p.Reason != packet.DisconnectWithWill {
-		cl.will = nil // [MQTT-3.14.4-3]
+		cl.forgetWill() // [MQTT-3.14.4-3]
 	}
 	cl.quit.Store(true)
 	cl.Close(protocol.Closed)
+	if cl.lasting {
+		cl.keep() // now: it may be back before this connection has ended
+	}
 	return errFinished
+}
+
+func (cl *client) forgetWill() {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.rare != nil {
+		cl.rare.will = nil
+	}
 }
 
 // leave ends what begin began, and returns the reason the session ends with.
@@ -161,8 +186,14 @@ func (cl *client) leave(r protocol.Reason) protocol.Reason {
 	} else {
 		r.Retry = protocol.RetryNever
 	}
-	if cl.will != nil {
-		cl.s.wills.leave(cl)
+	cl.mu.Lock()
+	var w *will
+	if cl.rare != nil {
+		w = cl.rare.will
+	}
+	cl.mu.Unlock()
+	if w != nil {
+		cl.s.wills.leave(cl, w)
 	}
 	return r
 }

@@ -177,8 +177,10 @@ func (c *conn) Close(r protocol.Reason) {
 		c.refuse(g.client.version, c.s.refusal(r.Code, g.password).Errorf("%s", r.Code))
 		g.end()
 	}
-	if c.end.CompareAndSwap(nil, &r) {
+	if c.end.Load() == nil {
 		c.behind.Settle(c, func(d *hub.Delivery, _ *hub.Shape) bool { return d == nil || c.client.Load().send(d) })
+	}
+	if c.end.CompareAndSwap(nil, &r) {
 		c.stream.End(c.farewell(c.s.ending(r), ""))
 	}
 	c.wake(cl)

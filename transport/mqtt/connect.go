@@ -51,6 +51,9 @@ func (c *conn) connect(h packet.Header, body []byte) error {
 		c.refuse(p.Version, bad)
 		return errFinished
 	}
+	if !g.client.lasting {
+		c.session.Fleeting()
+	}
 	c.greet.Store(g)
 	clean := p.Clean
 	c.session.Handle([]protocol.Incoming{{ID: connectID, Command: &parleyv1.Command{
@@ -103,10 +106,10 @@ func (c *conn) read(p *packet.Connect) (*greeting, *parleyv1.Connect, *packet.Er
 		if _, err := topic.ParseName(string(p.Will.Topic)); err != nil {
 			return nil, nil, packet.TopicNameInvalid.Errorf("will: %v", err)
 		}
-		cl.will = newWill(p, c.s.limits.HeaderCount)
+		cl.extra().will = newWill(p, c.s.limits.HeaderCount)
 	}
 	return g, &parleyv1.Connect{
-		Token: string(p.Password), Device: devicePrefix + id, Clean: p.Clean, ExpirySeconds: max(uint64(cl.expiry), 1),
+		Token: string(p.Password), Device: devicePrefix + id, Clean: p.Clean, ExpirySeconds: uint64(cl.expiry),
 	}, nil
 }
 

@@ -73,11 +73,12 @@ func (cl *client) plan(d *hub.Delivery) (pl plan, ok bool) {
 	return pl, true
 }
 
-// spare sends what a receiver under pressure does without.
+// spare sends what a receiver under pressure does without, at QoS 0.
 func (cl *client) spare(d *hub.Delivery) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	if pl, ok := cl.plan(d); ok && !cl.push(cl.packet(d, pl, 0), cl.s.limits.QueueBytes/2) {
+	pl, ok := cl.plan(d)
+	if pl.qos = 0; ok && !cl.push(cl.packet(d, pl, 0), cl.s.limits.QueueBytes/2) {
 		cl.s.stats.dropped.Add(1)
 	}
 }
@@ -96,7 +97,7 @@ func (cl *client) send(d *hub.Delivery) bool {
 func (cl *client) queue(d *hub.Delivery) bool {
 	pl, ok := cl.plan(d)
 	switch {
-	case !ok:
+	case !ok, cl.end.Load() != nil: // nothing leaves any more: what is to be acknowledged comes again
 		return true
 	case cl.flow != nil && cl.flow.opening:
 	case pl.qos == 0:
@@ -226,18 +227,19 @@ func (cl *client) alias(p *packet.Publish) {
 	if cl.aliases == 0 {
 		return
 	}
-	n, known := cl.told[string(p.Topic)]
+	r := cl.extra()
+	n, known := r.told[string(p.Topic)]
 	switch {
 	case known:
 		p.Topic = nil
-	case len(cl.told) >= int(min(cl.aliases, cl.s.TopicAliases)):
+	case len(r.told) >= int(min(cl.aliases, cl.s.TopicAliases)):
 		return
 	default:
-		if cl.told == nil {
-			cl.told = make(map[string]uint16)
+		if r.told == nil {
+			r.told = make(map[string]uint16)
 		}
-		n = uint16(len(cl.told) + 1)
-		cl.told[string(p.Topic)] = n
+		n = uint16(len(r.told) + 1)
+		r.told[string(p.Topic)] = n
 	}
 	p.Properties = p.Properties.AppendNumber(packet.TopicAlias, uint32(n))
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parleyhq/parley"
 	"github.com/parleyhq/parley/transport/mqtt/packet"
 )
 
@@ -272,4 +273,47 @@ func TestPayloadFormat(t *testing.T) {
 		t.Errorf("%+v", ack)
 	}
 	ann.quiet()
+}
+
+// What need not arrive is sent at QoS 0, whatever the subscription has.
+func TestEphemeral(t *testing.T) {
+	s := serve(t)
+	bob := s.open(packet.V5, "bob", "b", true)
+	bob.subscribe(nil, sub("t", 2))
+	if _, err := s.live.Publish(t.Context(), "t", "typing", 1, parley.Ephemeral()); err != nil {
+		t.Fatal(err)
+	}
+	if m := expect[packet.Publish](bob); m.QoS != 0 || string(m.Payload) != "1" {
+		t.Errorf("%+v", m)
+	}
+}
+
+// Of those who share a subscription one gets each message, and when one leaves,
+// another gets what that had not acknowledged.
+func TestSharedSubscription(t *testing.T) {
+	both(t, func(t *testing.T, v packet.Version) {
+		s := serve(t)
+		one, two, ann := s.open(v, "w", "1", true), s.open(v, "w", "2", true), s.open(v, "ann", "a", true)
+		for _, p := range []*peer{one, two} {
+			if got := p.subscribe(nil, sub("$share/workers/jobs/+", 1)); got[0] != packet.GrantedQoS1 {
+				t.Fatalf("%v", got)
+			}
+		}
+		const jobs = 10
+		for i := range uint16(jobs) {
+			ann.send(pub("jobs/a", string(rune('a'+i)), 1, i+1))
+			ann.finish(1, i+1)
+		}
+		took := *expect[packet.Publish](one) // and no more is answered
+		_ = one.conn.Close()
+		got := map[string]int{}
+		for len(got) < jobs {
+			m := expect[packet.Publish](two)
+			got[string(m.Payload)]++
+			two.answer(m)
+		}
+		if got[string(took.Payload)] != 1 || string(took.Topic) != "jobs/a" {
+			t.Errorf("%v; the first took %s", got, took.Payload)
+		}
+	})
 }

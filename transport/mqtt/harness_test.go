@@ -30,8 +30,10 @@ type server struct {
 	t    *testing.T
 	live *parley.Live
 	mqtt *mqtt.Server
-	addr string
-	end  func()
+
+	sessions *session.Manager
+	addr     string
+	end      func()
 }
 
 // everything lets everybody do everything.
@@ -73,7 +75,7 @@ func serveOn(t *testing.T, c mqtt.Config, wrap func(net.Listener) net.Listener, 
 	s := &server{t: t, addr: l.Addr().String()}
 	s.live = parley.New(append([]parley.Option{everything(), tokens()}, opts...)...)
 	s.live.Join(func(m *session.Manager) parley.Transport {
-		s.mqtt = mqtt.New(m, c)
+		s.mqtt, s.sessions = mqtt.New(m, c), m
 		return s.mqtt
 	})
 	served := make(chan error, 1)

@@ -94,19 +94,23 @@ func (cl *client) publication(p *packet.Publish, name string) *parleyv1.Command 
 // topicOf is the topic of a packet, by its name or by an alias (§3.3.2.3.4).
 func (cl *client) topicOf(p *packet.Publish) (string, *packet.Error) {
 	alias := p.Properties.Number(packet.TopicAlias, 0)
-	switch {
-	case alias == 0:
+	if alias == 0 {
 		return string(p.Topic), nil
+	}
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	r := cl.extra()
+	switch {
 	case alias > uint32(cl.s.TopicAliases):
 		return "", packet.TopicAliasInvalid.Errorf("topic alias %d, at most %d [MQTT-3.3.2-9]", alias, cl.s.TopicAliases)
 	case len(p.Topic) > 0:
-		for len(cl.known) <= int(alias) {
-			cl.known = append(cl.known, "")
+		for len(r.known) <= int(alias) {
+			r.known = append(r.known, "")
 		}
-		cl.known[alias] = string(p.Topic)
-		return cl.known[alias], nil
-	case int(alias) < len(cl.known) && cl.known[alias] != "":
-		return cl.known[alias], nil
+		r.known[alias] = string(p.Topic)
+		return r.known[alias], nil
+	case int(alias) < len(r.known) && r.known[alias] != "":
+		return r.known[alias], nil
 	}
 	return "", packet.ProtocolError.Errorf("topic alias %d stands for nothing yet (§3.3.2.3.4)", alias)
 }

@@ -33,6 +33,7 @@ func TestOffline(t *testing.T) {
 		bob := s.open(v, "bob", "b", false, lasting(v))
 		bob.subscribe(nil, sub("a", 1), sub("b/+", 2))
 		bob.send(&packet.Disconnect{})
+		s.gone(0)
 		ann := s.open(v, "ann", "a", true)
 		for i, topic := range []string{"a", "b/1", "a", "b/2"} {
 			qos := byte(1 + i%2)

@@ -137,17 +137,28 @@ func (a *ask) takes(r *parleyv1.Reply) bool {
 
 // asked takes an answer to one of the asks; mu is held.
 func (cl *client) asked(r *parleyv1.Reply) bool {
-	for i, a := range cl.asks {
+	if cl.rare == nil {
+		return false
+	}
+	for i, a := range cl.rare.asks {
 		if !a.takes(r) {
 			continue
 		}
 		if a.left == 0 {
-			cl.asks = slices.Delete(cl.asks, i, i+1)
+			cl.rare.asks = slices.Delete(cl.rare.asks, i, i+1)
 			a.done(a)
+			cl.relax()
 		}
 		return true
 	}
 	return false
+}
+
+// relax gives back what is not needed any more; mu is held.
+func (cl *client) relax() {
+	if r := cl.rare; r.will == nil && r.known == nil && r.told == nil && len(r.asks) == 0 {
+		cl.rare = nil
+	}
 }
 
 // each runs a command for each filter of an ask.
@@ -157,7 +168,7 @@ func (cl *client) each(a *ask, command func(i int) *parleyv1.Command) {
 	cl.mu.Lock()
 	a.first = cl.next + 1
 	cl.next += uint64(n)
-	cl.asks = append(cl.asks, a)
+	cl.extra().asks = append(cl.extra().asks, a)
 	cl.mu.Unlock()
 	for i := range n {
 		cl.do(a.first+uint64(i), command(i))
@@ -213,7 +224,7 @@ func (cl *client) lastValues(f topic.Filter) {
 		cl.s.Log.Warn("last values could not be read", "filter", f, "error", err)
 	}
 	for _, d := range list {
-		cl.Deliver(d)
+		cl.Send(d)
 	}
 }
 

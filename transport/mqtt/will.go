@@ -48,8 +48,8 @@ type delayedWill struct {
 
 // leave publishes the will of a client that is gone, or has it wait. It waits
 // no longer than the session lasts.
-func (ws *wills) leave(cl *client) {
-	w, who, s, id := cl.will, cl.session.Identity(), cl.s, cl.session.ID()
+func (ws *wills) leave(cl *client, w *will) {
+	who, s, id := cl.session.Identity(), cl.s, cl.session.ID()
 	publish := func() { s.publishWill(who, w.command) }
 	delay := w.delay
 	if cl.expiry != 1<<32-1 {

@@ -382,6 +382,30 @@ func TestHTTP2(t *testing.T) {
 	client.CloseIdleConnections()
 }
 
+// Proxies that speak HTTP/1.0 to what is behind them, as nginx does unless told
+// otherwise, get a stream as well.
+func TestHTTP10(t *testing.T) {
+	s := serve(t)
+	nc, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := fmt.Fprintf(nc, "GET /sse?topic=public/a HTTP/1.0\r\nHost: proxied\r\nAuthorization: Bearer ann\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(newBufio(nc), nil)
+	if err != nil || len(resp.TransferEncoding) > 0 {
+		t.Fatal(resp, err)
+	}
+	r := &reader{t: t, body: resp.Body, lines: newBufio(resp.Body)}
+	if first := r.next(); first.name != "connected" {
+		t.Fatalf("%+v", first)
+	}
+	s.publish("public/a", "through")
+	r.expect("public/a", "through")
+}
+
 // Behind what cannot stream, it says so.
 func TestBehindAMiddleware(t *testing.T) {
 	s := serve(t)

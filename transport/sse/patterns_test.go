@@ -111,6 +111,38 @@ func TestPatternsUnderLoad(t *testing.T) {
 	}
 }
 
+// What comes live while it is also read from the history comes once.
+func TestPatternsBetweenHistoryAndLive(t *testing.T) {
+	s := serve(t, parley.WithTopic("public/#", parley.TopicSettings{History: 1 << 20, HistoryAge: time.Hour}))
+	id := s.listen("?topic=public/%23").lastID
+	s.publish("public/a", 0)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 1; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				s.publish("public/a", i)
+			}
+		}
+	}()
+	for seq, turn := uint64(0), 0; turn < 25; turn++ {
+		r := s.listen("?topic=public/%23", "Last-Event-ID", id)
+		for n, end := 0, time.Now().Add(20*time.Millisecond); n < 10 || time.Now().Before(end); n++ {
+			m := r.next().message(t)
+			if seq++; m.Seq != seq {
+				t.Fatalf("turn %d: %d follows %d", turn, m.Seq, seq-1)
+			}
+		}
+		id = r.lastID
+		r.close()
+	}
+	close(stop)
+	<-stopped
+}
+
 // What a topic of a pattern keeps no more is told.
 func TestGapsOfPatterns(t *testing.T) {
 	s := serve(t, parley.WithTopic("public/short/+", parley.TopicSettings{History: 2, HistoryAge: time.Hour}))

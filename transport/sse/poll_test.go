@@ -66,6 +66,7 @@ func TestPollsLoseNothing(t *testing.T) {
 	const messages = 700
 	s := serve(t, parley.WithTopic("public/#", parley.TopicSettings{History: messages, HistoryAge: time.Hour}), parley.WithLimits(parley.Limits{QueueBytes: 256 << 10}))
 	id := s.poll(query([]string{"public/a"}, "timeout", "0s")).ID
+	begin := id
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -90,6 +91,9 @@ func TestPollsLoseNothing(t *testing.T) {
 	}
 	<-done
 	t.Logf("%d messages with %d polls", messages, polls)
+	if a := s.poll(query([]string{"public/a"}, "last_event_id", begin)); len(a.Messages) < 50 || len(a.Messages) > 300 {
+		t.Errorf("%d messages in one answer", len(a.Messages))
+	}
 }
 
 func TestPollGap(t *testing.T) {

@@ -67,7 +67,6 @@ export class Outbox {
         { timeout: PATIENCE, idempotent: true });
       this.#drop(item);
       this.stored({ ...message, key: item.key });
-      this.#sent(message.seq);
     } catch (error) {
       const wait = waitFor(error);
       if (again && wait) {
@@ -78,12 +77,6 @@ export class Outbox {
       this.#save();
       this.#drawFailed(item);
     }
-  }
-
-  /** Only the newest line says that it was sent. @param {number} seq */
-  #sent(seq) {
-    for (const old of this.thread.list.querySelectorAll('.msg[data-seq] .msg-state')) old.remove();
-    this.thread.rows.get(seq)?.append(h('span', { class: 'msg-state', title: t('message.sent') }, icon('check'), h('span', { class: 'sr' }, t('message.sent'))));
   }
 
   /** @param {Item} item @param {string} glyph @param {string} words */

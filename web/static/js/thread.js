@@ -41,6 +41,8 @@ export class Thread {
     this.rows = new Map(all('.msg[data-seq]', list).map((row) => [Number(row.dataset.seq), row]));
     /** @type {Map<string, HTMLElement>} */
     this.pending = new Map();
+    /** Is told of every row that is drawn anew. @type {(row: HTMLElement, m: Message) => void} */
+    this.drawn = () => {};
   }
 
   get oldest() {
@@ -94,6 +96,7 @@ export class Thread {
     const pending = m.key ? this.pending.get(m.key) : undefined;
     if (m.key) this.pending.delete(m.key);
     const row = drawRow(m, this.kind, loaded);
+    this.drawn(row, m);
     const known = this.rows.get(m.seq);
     this.rows.set(m.seq, row);
     if (known) {
@@ -145,7 +148,7 @@ export class Thread {
     delete row.dataset.body;
     one('.msg-body', row)?.replaceWith(h('div', { class: 'msg-body' }, t('message.deleted')));
     one('.msg-actions', row)?.remove();
-    for (const extra of all('.quote, .edited', row)) extra.remove();
+    for (const extra of all('.quote, .edited, .msg-state', row)) extra.remove();
     this.#settle(row);
   }
 

@@ -10,6 +10,7 @@ import { Mentions } from './mentions.js';
 import { Outbox } from './outbox.js';
 import { Pill } from './pill.js';
 import { Reading } from './reading.js';
+import { Receipts } from './receipts.js';
 import { Thread } from './thread.js';
 import { toastError } from './toast.js';
 import { Typing } from './typing.js';
@@ -30,6 +31,8 @@ class ThreadPage {
     this.loading = false;
     this.me = boot.user?.id ?? '';
     this.thread = new Thread(list, start, this.me);
+    this.receipts = new Receipts(live, start, this.thread, this.me);
+    this.thread.drawn = (row, m) => this.receipts.drawn(row, m);
     this.typing = new Typing(/** @type {HTMLElement} */ (one('[data-typing]') ?? h('div')));
     /** @type {HTMLElement | null} */
     this.firstNew = null;
@@ -50,7 +53,10 @@ class ThreadPage {
   #write(start) {
     const form = /** @type {HTMLFormElement | null} */ (one('[data-composer]'));
     if (!form) return;
-    const outbox = new Outbox(this.live, this.id, this.thread, (m) => this.#created(m));
+    const outbox = new Outbox(this.live, this.id, this.thread, (m) => {
+      this.#created(m);
+      this.receipts.sent(m.seq);
+    });
     const composer = new Composer(form, { kind: start.kind, conversation: this.id }, {
       send: (body, quote) => outbox.send(body, quote),
       typing: () => this.live.call('typing', { conversation: this.id }, { timeout: 3000 }).catch(() => {}),
@@ -67,8 +73,16 @@ class ThreadPage {
   /** @param {ThreadBoot} start */
   #subscribe(start) {
     const topic = `community/c/${this.id}`;
-    this.live.subscribe(topic, (m) => this.#took(m.type, m.payload),
-      { since: start.position.epoch ? start.position : undefined, onGap: () => this.#reload() });
+    this.live.subscribe(topic, (m) => {
+      if (m.type === 'message.created') this.receipts.place(m.payload.seq, { epoch: m.epoch ?? '', seq: m.seq });
+      this.#took(m.type, m.payload);
+    }, {
+      since: start.position.epoch ? start.position : undefined, ...this.receipts.options(),
+      onGap: (gap) => {
+        this.receipts.anew(gap.position);
+        this.#reload();
+      },
+    });
     this.live.subscribe(`${topic}/typing`, (m) => { if (m.payload.user.id !== this.me) this.typing.add(m.payload.user); });
     this.live.on('direct', (m) => {
       if (m.type === 'read.changed' && m.payload.conversation === this.id) {
@@ -106,7 +120,10 @@ class ThreadPage {
     this.typing.remove(m.author.id);
     if (!row || !fresh) return;
     this.#count(1);
-    if (own) return this.reading.moveTo(m.seq);
+    if (own) {
+      this.receipts.read(m.seq);
+      return this.reading.moveTo(m.seq);
+    }
     this.reading.watch(row);
     if (!there) {
       this.firstNew ??= row;
@@ -125,6 +142,7 @@ class ThreadPage {
 
   /** @param {number} seq */
   async #markRead(seq) {
+    this.receipts.read(seq);
     try {
       const answer = await this.live.call('read.mark', { conversation: this.id, seq }, { idempotent: true, timeout: 60_000 });
       setUnread(this.id, Math.max(0, this.thread.lastSeq - answer.seq));

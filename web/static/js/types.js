@@ -7,8 +7,12 @@
 /** @typedef {{seq: number, author: Person, excerpt: string}} Quote */
 /**
  * @typedef {{conversation: string, seq: number, id: string, author: Person, html: string, body: string, created: string,
- *   edited: boolean, deleted: boolean, reply_to?: Quote, key?: string, mentions?: string[], can_edit?: boolean, can_delete?: boolean}} Message
+ *   edited: boolean, deleted: boolean, reply_to?: Quote, key?: string, mentions?: string[], can_edit?: boolean, can_delete?: boolean,
+ *   place?: Position, reach?: Reach}} Message
  */
+/** @typedef {{delivered: number, read: number}} Reach */
+/** @typedef {{id: string, display: string, delivered: number, read: number}} Reader */
+/** @typedef {{told: '' | 'who' | 'count', live: boolean, people?: Reader[]}} Receipts */
 /** @typedef {{id: string, kind: string, joined: boolean, unread: number, last_seq: number}} RoomState */
 /**
  * @typedef {{id: string, kind: string, title: string, description: string, peer?: Person, joined: boolean, unread: number, last_seq: number,
@@ -26,7 +30,8 @@
  */
 /**
  * @typedef {{kind: 'chat' | 'comments', conversation: string, more: boolean, read_seq: number, last_seq: number,
- *   position: Position, members: Person[] | null, can_send: boolean}} ThreadBoot
+ *   position: Position, members: Person[] | null, can_send: boolean, receipts: Receipts, places: [number, number][],
+ *   reach: Record<string, Reach>}} ThreadBoot
  */
 /** @typedef {import('/sdk/parley.js').Parley} Live */
 

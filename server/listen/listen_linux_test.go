@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"net"
@@ -10,7 +10,7 @@ import (
 // A client that is gone without a word is noticed within a minute.
 func TestSilentPeersAreNoticed(t *testing.T) {
 	t.Parallel()
-	l, err := listenConfig().Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := Config().Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,5 @@
-package server
+// Package listen makes listeners for clients that may be gone without a word.
+package listen
 
 import (
 	"net"
@@ -12,8 +13,8 @@ import (
 // of an hour, and so long a client that only listens could be gone unnoticed.
 const unanswered = 60_000
 
-// listenConfig makes listeners whose connections notice that.
-func listenConfig() *net.ListenConfig {
+// Config makes listeners whose connections notice that.
+func Config() *net.ListenConfig {
 	return &net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
 		if err := c.Control(func(fd uintptr) {
