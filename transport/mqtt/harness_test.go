@@ -27,7 +27,7 @@ const patience = 10 * time.Second
 
 // server is a Live with MQTT on a port of its own.
 type server struct {
-	t    *testing.T
+	t    testing.TB
 	live *parley.Live
 	mqtt *mqtt.Server
 
@@ -52,7 +52,7 @@ func tokens() parley.Option {
 	}))
 }
 
-func serve(t *testing.T, opts ...parley.Option) *server {
+func serve(t testing.TB, opts ...parley.Option) *server {
 	t.Helper()
 	return serveOn(t, mqtt.Config{}, plain, append([]parley.Option{parley.WithAnonymous()}, opts...)...)
 }
@@ -65,7 +65,7 @@ func serveStrict(t *testing.T) *server {
 
 func plain(l net.Listener) net.Listener { return l }
 
-func serveOn(t *testing.T, c mqtt.Config, wrap func(net.Listener) net.Listener, opts ...parley.Option) *server {
+func serveOn(t testing.TB, c mqtt.Config, wrap func(net.Listener) net.Listener, opts ...parley.Option) *server {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -101,7 +101,7 @@ func (s *server) stop(l net.Listener, served <-chan error) {
 
 // peer is a client that speaks packets.
 type peer struct {
-	t    *testing.T
+	t    testing.TB
 	v    packet.Version
 	conn net.Conn
 	r    packet.Reader

@@ -52,6 +52,7 @@ func TestOffline(t *testing.T) {
 		}
 		bob.quiet()
 		bob.send(&packet.Disconnect{})
+		s.gone(1)
 		s.again(v, "bob", "b").quiet() // nothing comes twice
 	})
 }
@@ -115,6 +116,7 @@ func TestSentAgain(t *testing.T) {
 		bob.send(&packet.Ack{Kind: packet.PUBCOMP, ID: two.ID})
 		bob.quiet()
 		bob.send(&packet.Disconnect{})
+		s.gone(1)
 		s.again(v, "bob", "b").quiet()
 	})
 }
