@@ -20,8 +20,9 @@ import (
 
 // mqttClient is a client of MQTT 5 on any stream of bytes.
 type mqttClient struct {
-	t *testing.T
 	net.Conn
+
+	t  *testing.T
 	in io.Reader
 }
 
@@ -172,8 +173,8 @@ func TestMQTTNeedsItsSubprotocol(t *testing.T) {
 	defer stop()
 	status := 0
 	d := ws.Dialer{Protocols: []string{"parley.v1.json"}, OnStatusError: func(code int, _ []byte, _ io.Reader) { status = code }}
-	_, _, _, err := d.Dial(ctx, "ws"+strings.TrimPrefix(s.URL, "http")+"/mqtt")
+	conn, _, _, err := d.Dial(ctx, "ws"+strings.TrimPrefix(s.URL, "http")+"/mqtt") //nolint:dogsled // the dialer returns that much
 	if err == nil || status != http.StatusBadRequest {
-		t.Errorf("%d, %v", status, err)
+		t.Errorf("%v: %d, %v", conn, status, err)
 	}
 }

@@ -46,7 +46,8 @@ func (d *device) connection(ctx context.Context) {
 		return
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
 	send := func(p appender) { _, _ = conn.Write(p.Append(nil, packet.V5)) } // what is lost is sent again
 	send(&packet.Connect{
 		Version: packet.V5, ClientID: []byte(d.id), HasPassword: true, Password: []byte(d.token),
