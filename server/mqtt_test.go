@@ -99,7 +99,7 @@ func TestMQTT(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	plain := &mqttClient{t, conn, conn}
+	plain := &mqttClient{conn, t, conn}
 	plain.connect("tcp", token)
 	plain.subscribe("public/#", 1)
 
@@ -129,7 +129,7 @@ func TestMQTT(t *testing.T) {
 			_, _ = frames.Write(b)
 		}
 	}()
-	tunnel := &mqttClient{t, webSocket{socket}, messages}
+	tunnel := &mqttClient{webSocket{socket}, t, messages}
 	tunnel.connect("websocket", token)
 	tunnel.subscribe("public/a", 0)
 
