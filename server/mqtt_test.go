@@ -173,7 +173,7 @@ func TestMQTTNeedsItsSubprotocol(t *testing.T) {
 	defer stop()
 	status := 0
 	d := ws.Dialer{Protocols: []string{"parley.v1.json"}, OnStatusError: func(code int, _ []byte, _ io.Reader) { status = code }}
-	conn, _, _, err := d.Dial(ctx, "ws"+strings.TrimPrefix(s.URL, "http")+"/mqtt") //nolint:dogsled // the dialer returns that much
+	conn, _, _, err := d.Dial(ctx, "ws"+strings.TrimPrefix(s.URL, "http")+"/mqtt")
 	if err == nil || status != http.StatusBadRequest {
 		t.Errorf("%v: %d, %v", conn, status, err)
 	}
