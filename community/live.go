@@ -24,16 +24,10 @@ const (
 	claimLang  = "community.lang"  // language for messages over the socket
 )
 
-// loginOf answers with which session somebody signed in, if there is one. Claims that came through
-// a one-use ticket were JSON in between, where every number is a float64.
+// loginOf answers with which session somebody signed in, if there is one.
 func loginOf(who parley.Identity) (session int64, ok bool) {
-	switch id := who.Claims[claimLogin].(type) {
-	case int64:
-		return id, true
-	case float64:
-		return int64(id), true
-	}
-	return 0, false
+	session, ok = who.Claims[claimLogin].(int64)
+	return session, ok
 }
 
 // LiveOptions are the topic settings the community needs: conversations are kept long enough for

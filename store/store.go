@@ -107,6 +107,9 @@ type Receipts interface {
 }
 
 // Group is how far one group of consumers has got in one topic.
+//
+// With Topic "" it is the group itself: Done.Seq is the message.Mark up to which
+// it has met all topics, and Done.Epoch when it was last there, in Unix seconds.
 type Group struct {
 	Name, Topic string
 	// Done is the position up to which every message was handled, and Beyond
